@@ -29,6 +29,7 @@ import http.client
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import sys
@@ -164,7 +165,7 @@ def check_config(config: Train) -> None:
         "l1_weight": (0 <= config.l1_weight < math.inf, "at least 0"),
         "seed": (0 <= config.seed < 2**32, "from 0 to 4294967295"),
         "name": (
-            config.name is None or config.name == Path(config.name).name != "",
+            config.name is None or config.name == Path(config.name).name not in ("", ".."),
             "a plain name",
         ),
         "dataset": (
@@ -411,7 +412,7 @@ def synthetic_pairs(seed: int, size: int) -> dict[str, Pairs]:
     """The splits of the synthetic dataset, with as many pairs as facades has."""
     splits, first = {}, 0
     for split, count in (("train", 400), ("val", 100), ("test", 106)):
-        names = tuple(f"facade {first + k} of seed {seed} at {size}" for k in range(count))
+        names = tuple(f"facade {first + k} of seed {seed}" for k in range(count))
         splits[split] = Pairs(names, lambda k, first=first: draw_facade(seed, first + k, size))
         first += count
     return splits
@@ -730,7 +731,7 @@ def write_config(config: Train, found: dict, folder: Path) -> None:
     path = folder / "config.json"
     new = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
     new["found"] = found
-    if path.exists():
+    if path.exists() and checkpoints(folder):
         old = read_config(path)
         for name in (*found, "image_size", "generator_filters", "discriminator_filters"):
             before, now = (saved["found"].get(name, saved.get(name)) for saved in (old, new))
@@ -783,9 +784,11 @@ def save(run: tf.train.Checkpoint, folder: Path, keep: int) -> None:
     """Write a checkpoint and generator.keras; the ones before stay until these are complete."""
     step = int(run.step)
     try:
-        (folder / "checkpoint").unlink(missing_ok=True)  # a list; the folder itself is the truth
-        manager = tf.train.CheckpointManager(run, folder, max_to_keep=None, checkpoint_name="ckpt")
-        manager.save(checkpoint_number=step)
+        partial = folder / ".partial-checkpoint"
+        tf.train.CheckpointManager(run, partial, 1, checkpoint_name="ckpt").save(step)
+        for part in (*sorted(partial.glob("ckpt-*")), partial / "checkpoint"):  # data, index, list
+            os.replace(part, folder / part.name)
+        partial.rmdir()
         with replacing(folder / "generator.keras") as temporary:
             run.generator.save(temporary)
     except (OSError, tf.errors.OpError) as error:
@@ -871,11 +874,12 @@ def due(step: int, every: int, total: int) -> bool:
 
 @contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """Make the first Ctrl-C or SIGTERM a request in the yielded list; the next one ends at once."""
+    """Put the first Ctrl-C or SIGTERM into the yielded list; the next one ends at once."""
     requests, signals = [], (signal.SIGINT, signal.SIGTERM)
 
     def request(number: int, _frame: object) -> None:
         requests.append(number)
+        show("Stopping after this step, with a checkpoint (once more to stop at once)", keep=True)
         for each in signals:
             signal.signal(each, signal.SIG_DFL)
 
@@ -1037,10 +1041,15 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; whatever a user can put right ends in one line."""
     try:
         train(parse(sys.argv[1:] if arguments is None else arguments))
-    except (UserError, OSError, tf.errors.ResourceExhaustedError) as error:
+    except (UserError, OSError, tf.errors.OpError) as error:
         message = str(error).splitlines()[0]
         if isinstance(error, tf.errors.ResourceExhaustedError):
             message = f"out of memory ({message}). Try a smaller --batch-size or --image-size."
+        elif isinstance(error, tf.errors.OpError):  # a pair that went bad during training
+            ours = re.search(r"UserError: (.+)", str(error))
+            if not ours:
+                raise
+            message = ours[1]
         show("")
         print(f"error: {message}", file=sys.stderr)
         sys.exit(getattr(error, "exit_status", 1))

@@ -1,0 +1,90 @@
+"""What the tests share: a small configuration, made pairs, a way to run the script for real."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import image_to_image_translation as pix2pix
+
+SCRIPT = Path(pix2pix.__file__)
+
+
+SMALL = pix2pix.Train(
+    dataset="synthetic",
+    image_size=32,
+    generator_filters=4,
+    discriminator_filters=4,
+    steps=4,
+    checkpoint_every=2,
+    log_every=2,
+    preview_every=100,
+)
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch) -> pix2pix.Train:
+    """The real program at 32×32 with few filters, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    return dataclasses.replace(SMALL, output=tmp_path / "runs", data_dir=tmp_path / "cache")
+
+
+def flags(config: pix2pix.Train) -> list[str]:
+    """A configuration as the command-line flags that differ from the defaults."""
+    values = dataclasses.asdict(config).items()
+    default = pix2pix.Train()
+    return [f"{pix2pix.flag(k)}={v}" for k, v in values if v != getattr(default, k)]
+
+
+def start(*arguments: str, shell: str = "") -> subprocess.Popen:
+    """The script in a process of its own; `shell` is run first, in the same process."""
+    command = [sys.executable, "-u", str(SCRIPT), *arguments]
+    return subprocess.Popen(
+        ["bash", "-c", f'{shell}\nexec "$@"', "bash", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def errors(stderr: str) -> list[str]:
+    """The lines on standard error that are ours and not TensorFlow's."""
+    return [
+        line for line in stderr.splitlines() if line and line.startswith(("error", "Traceback"))
+    ]
+
+
+def weights(run_folder: Path, step: int) -> dict[str, np.ndarray]:
+    """Everything a checkpoint holds, by name."""
+    reader = tf.train.load_checkpoint(str(run_folder / f"ckpt-{step}"))
+    names = set(reader.get_variable_to_shape_map()) - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
+    return {name: reader.get_tensor(name) for name in names}
+
+
+def assert_same_weights(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> None:
+    """Bit for bit."""
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not np.array_equal(ours[name], theirs[name])] == []
+
+
+def make_pair(path: Path, size: int = 40, seed: int = 0) -> np.ndarray:
+    """Write a side-by-side picture of noise, without loss where the format allows it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size, 2 * size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+@pytest.fixture
+def pair_folder(tmp_path) -> Path:
+    """A dataset folder with six training pairs, two for validation and one for testing."""
+    folder = tmp_path / "pairs"
+    for split, count in (("train", 6), ("val", 2), ("test", 1)):
+        for k in range(count):
+            make_pair(folder / split / f"{k}.png", seed=k)
+    return folder

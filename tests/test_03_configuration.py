@@ -1,0 +1,66 @@
+"""Section 3: the defaults, and values that make no sense."""
+
+import dataclasses
+
+import pytest
+
+import image_to_image_translation as pix2pix
+
+
+def test_the_defaults_are_the_papers():
+    config = pix2pix.Train()
+    assert (config.dataset, config.steps, config.batch_size, config.image_size) == (
+        *("facades", 40_000),
+        *(1, 256),
+    )
+    assert (config.learning_rate, config.beta_1, config.l1_weight) == (2e-4, 0.5, 100)
+    assert (config.log_every, config.preview_every, config.checkpoint_every) == (100, 1000, 5000)
+    pix2pix.check_config(config)
+
+
+def test_a_configuration_cannot_be_changed_by_accident():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        pix2pix.Train().steps = 3
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("steps", 0),
+        ("batch_size", -1),
+        ("image_size", 100),
+        ("image_size", 16),
+        ("image_size", 0),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("beta_1", 1.0),
+        ("l1_weight", -1.0),
+        ("seed", -1),
+        ("generator_filters", 0),
+        ("log_every", 0),
+        ("keep_checkpoints", 0),
+        ("name", "a/b"),
+        ("name", ".."),
+        ("name", ""),
+        ("dataset", "facade"),
+    ],
+)
+def test_nonsense_is_refused_by_the_name_of_the_flag(field, value):
+    with pytest.raises(pix2pix.UsageError) as refusal:
+        pix2pix.check_config(dataclasses.replace(pix2pix.Train(), **{field: value}))
+    message = str(refusal.value)
+    assert message.startswith(f"--{field.replace('_', '-')} must be ")
+    assert "\n" not in message
+    assert str(value) in message
+
+
+def test_every_known_dataset_has_a_direction_and_a_size():
+    downloads = {name: row for name, row in pix2pix.DATASETS.items() if name != "synthetic"}
+    assert downloads.keys() == {
+        *("facades", "maps", "cityscapes"),
+        *("edges2shoes", "edges2handbags", "night2day"),
+    }
+    backwards = {name for name, row in downloads.items() if row.direction == "BtoA"}
+    assert backwards == {"facades", "cityscapes", "night2day"}
+    assert all(row.megabytes >= 31 for row in downloads.values())

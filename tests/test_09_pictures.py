@@ -1,0 +1,74 @@
+"""Section 9: from tensors to what a person sees."""
+
+import sys
+import types
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+import image_to_image_translation as pix2pix
+
+
+def test_back_to_bytes_rounds_and_every_byte_survives():
+    every = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(pix2pix.to_uint8(pix2pix.normalise(every.astype("f4"))), every)
+    np.testing.assert_array_equal(pix2pix.to_uint8([-1.2, 0.0, 0.999, 1.1]), [0, 128, 255, 255])
+
+
+def test_a_panel_shows_every_picture_pixel_for_pixel(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 2, 256, 256, 3), dtype=np.uint8)
+    columns = dict(zip("abc", pix2pix.normalise(pictures.astype("f4")), strict=True))
+    pix2pix.draw_panel(tmp_path / "panel.png", columns)
+    panel = np.asarray(Image.open(tmp_path / "panel.png").convert("RGB"))
+    assert panel.shape == (2 * 264 + 28, 3 * 264 + 8, 3)
+    for column, row in np.ndindex(3, 2):
+        cell = panel[28 + row * 264 :, 8 + column * 264 :][:256, :256]
+        np.testing.assert_array_equal(cell, pictures[column, row])
+    for column in range(3):  # a title above each column
+        assert (panel[:28, 8 + column * 264 :][:, :256] < 100).any()
+
+
+def test_small_pictures_are_enlarged(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+    pix2pix.draw_panel(tmp_path / "panel.png", {"a": pix2pix.normalise(picture.astype("f4"))})
+    panel = np.asarray(Image.open(tmp_path / "panel.png").convert("RGB"))
+    np.testing.assert_array_equal(panel[28:284:4, 8:264:4], picture[0])
+
+
+def test_a_notebook_shows_one_picture_that_is_replaced(tmp_path, monkeypatch):
+    seen = []
+
+    class Handle:
+        def update(self, picture):
+            seen.append(("replaced", picture.data))
+
+    def display(picture, display_id):
+        seen.append(("shown", picture.data))
+        return Handle() if display_id else None
+
+    first, second = tmp_path / "1.png", tmp_path / "2.png"
+    for path, colour in ((first, "red"), (second, "blue")):
+        Image.new("RGB", (4, 4), colour).save(path)
+    assert pix2pix.show_inline(first, None) is None  # no notebook
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    monkeypatch.setattr("IPython.display.display", display)
+    handle = pix2pix.show_inline(second, pix2pix.show_inline(first, None))
+    assert seen == [("shown", first.read_bytes()), ("replaced", second.read_bytes())]
+    assert isinstance(handle, Handle)
+
+
+def test_a_preview_is_what_the_generator_makes(small, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(pix2pix, "draw_panel", lambda path, columns: drawn.update(columns))
+    monkeypatch.setattr(pix2pix, "summarise", lambda *_: None)
+    run = pix2pix.new_run(small)
+    examples = pix2pix.held_out_examples(pix2pix.find_pairs(small)[0]["val"], 32)
+    small.output.mkdir()
+    pix2pix.preview(run, examples, small.output, None)
+    assert list(drawn) == ["Input", "Ground truth", "Prediction"]
+    np.testing.assert_array_equal(drawn["Input"], examples[0])
+    np.testing.assert_array_equal(drawn["Ground truth"], examples[1])
+    expected = run.generator(examples[0], training=False)
+    np.testing.assert_allclose(drawn["Prediction"], expected, atol=1e-5)
+    assert tf.reduce_max(tf.abs(expected)) <= 1

@@ -1,0 +1,207 @@
+"""Section 10: what a run leaves on disk, and what it survives there."""
+
+import dataclasses
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import SMALL, assert_same_weights, errors, flags, start, weights
+
+import image_to_image_translation as pix2pix
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run of four steps with checkpoints at 2 and 4."""
+    return pix2pix.train(dataclasses.replace(SMALL, output=tmp_path_factory.mktemp("runs")))
+
+
+@pytest.fixture
+def finished(small, trained):
+    """A copy of that run, for one test to spoil."""
+    return shutil.copytree(trained, pix2pix.run_folder(small))
+
+
+def newest_step(folder, config) -> int:
+    run = pix2pix.new_run(config)
+    pix2pix.restore(run, folder)
+    return int(run.step)
+
+
+def test_what_a_run_leaves_behind(small, finished):
+    names = {path.name for path in finished.iterdir()}
+    assert names == {  # and nothing half-written
+        *(".lock", "config.json", "metrics.csv", "generator.keras", "previews", "logs"),
+        *("checkpoint", "ckpt-2.index", "ckpt-2.data-00000-of-00001"),
+        *("ckpt-4.index", "ckpt-4.data-00000-of-00001"),
+    }
+    assert tf.train.latest_checkpoint(str(finished)) == str(finished / "ckpt-4")
+    saved = json.loads((finished / "config.json").read_text())
+    assert saved["image_size"] == 32
+    assert saved["found"]["direction"] == "BtoA"
+    assert saved["found"]["dataset"].startswith("400 training pairs")
+    header, *rows = (finished / "metrics.csv").read_text().splitlines()
+    assert header == (
+        "step,generator_total,generator_gan,generator_l1,discriminator,steps_per_second"
+    )
+    assert [row.split(",")[0] for row in rows] == ["2", "4"]
+    assert [path.name for path in (finished / "previews").iterdir()] == ["step-000004.png"]
+
+
+def test_the_saved_generator_is_the_trained_one_and_needs_only_keras(small, finished):
+    run = pix2pix.new_run(small)
+    pix2pix.restore(run, finished)
+    source = tf.random.stateless_uniform([1, 32, 32, 3], [1, 2], minval=-1)
+    alone = keras.saving.load_model(finished / "generator.keras", safe_mode=True)
+    np.testing.assert_array_equal(alone(source), run.generator(source))
+    modules = {type(layer).__module__.split(".")[0] for layer in alone.layers}
+    assert modules == {"keras"}
+
+
+def test_metrics_are_means_and_tensorboard_has_them_at_true_steps(small, finished):
+    rows = np.loadtxt(finished / "metrics.csv", delimiter=",", skiprows=1)
+    run, by_hand = pix2pix.new_run(small), []
+    pairs = pix2pix.find_pairs(small)[0]["train"]
+    for source, target in pix2pix.batches(pairs, small, 0):
+        losses = pix2pix.train_step(run, source, target, 100.0)
+        by_hand.append([float(losses[name]) for name in pix2pix.LOSSES])
+    np.testing.assert_allclose(rows[:, 1:5], np.reshape(by_hand, [2, 2, 4]).mean(axis=1), rtol=1e-4)
+
+    seen = {}
+    for file in (finished / "logs").iterdir():
+        for record in tf.data.TFRecordDataset(str(file)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                seen.setdefault(value.tag, []).append((event.step, value))
+    assert seen.keys() == {*pix2pix.LOSSES, "steps_per_second", "preview"}
+    l1 = [(step, value.simple_value) for step, value in seen["generator_l1"]]
+    np.testing.assert_allclose(l1, rows[:, [0, 3]], rtol=1e-4)
+    (step, picture), *_ = seen["preview"]
+    png = (finished / "previews/step-000004.png").read_bytes()
+    assert (step, picture.image.encoded_image_string) == (4, png)
+
+
+@pytest.mark.parametrize("suffix", ["index", "data-00000-of-00001"])
+@pytest.mark.parametrize("damage", ["cut", "emptied", "flipped"])
+def test_a_damaged_checkpoint_is_passed_over(small, finished, capsys, suffix, damage):
+    file = finished / f"ckpt-4.{suffix}"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    whole = bytes(content)
+    file.write_bytes({"cut": whole[: len(whole) // 3], "emptied": b"", "flipped": whole}[damage])
+    capsys.readouterr()
+    assert newest_step(finished, small) == 2
+    assert f"{finished / 'ckpt-4'} is damaged" in capsys.readouterr().out
+    assert (finished / f"damaged-ckpt-4.{suffix}").exists()  # put aside, not thrown away
+    assert [path.name for path in pix2pix.checkpoints(finished)] == ["ckpt-2"]
+
+
+def test_a_run_goes_on_from_before_the_damage_as_if_nothing_had_been(small, finished, tmp_path):
+    straight = pix2pix.train(dataclasses.replace(small, name="straight", steps=6))
+    (finished / "ckpt-4.index").write_bytes(b"")
+    pix2pix.train(dataclasses.replace(small, steps=6))
+    assert_same_weights(weights(finished, 6), weights(straight, 6))
+    metrics = [(run / "metrics.csv").read_text().splitlines() for run in (finished, straight)]
+    ours, theirs = ([row.rsplit(",", 1)[0] for row in rows] for rows in metrics)
+    assert ours == theirs
+
+
+def test_when_every_checkpoint_is_damaged_nothing_is_overwritten(small, finished):
+    for index in finished.glob("*.index"):
+        index.write_bytes(b"")
+    before = sorted(path.name for path in finished.iterdir())
+    with pytest.raises(pix2pix.UserError, match="no checkpoint can be read.*--name"):
+        pix2pix.train(dataclasses.replace(small, steps=6))
+    assert sorted(path.name for path in finished.iterdir()) == before
+
+
+def test_a_garbled_list_of_checkpoints_does_not_matter(small, finished):
+    (finished / "checkpoint").write_bytes(b"\xff\xfe garbage")
+    pix2pix.train(dataclasses.replace(small, steps=6))
+    assert tf.train.latest_checkpoint(str(finished)) == str(finished / "ckpt-6")
+
+
+def test_what_a_killed_save_left_is_swept_away(small, finished):
+    (finished / "ckpt-6_temp").mkdir()
+    (finished / "ckpt-6_temp/part-00000-of-00001.data-00000-of-00001").write_bytes(b"half")
+    (finished / "ckpt-6.data-00000-of-00001").write_bytes(b"without an index")
+    (finished / ".partial-generator.keras").write_bytes(b"half")
+    pix2pix.sweep(finished)
+    left = {path.name for path in finished.iterdir()}
+    assert not any("6" in name or "partial" in name for name in left)
+    assert newest_step(finished, small) == 4
+
+
+def test_only_the_newest_checkpoints_are_kept(small):
+    folder = pix2pix.train(dataclasses.replace(small, steps=10, keep_checkpoints=2))
+    assert [path.name for path in pix2pix.checkpoints(folder)] == ["ckpt-8", "ckpt-10"]
+    assert not list(folder.glob("ckpt-2.*"))
+
+
+def test_a_failed_save_keeps_what_was_there(small, finished):
+    generator = (finished / "generator.keras").read_bytes()
+    longer = flags(dataclasses.replace(small, steps=6))
+    process = start("train", *longer, shell="ulimit -f 200")  # no file above 200 KiB
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    (line,) = errors(stderr)
+    assert "step 6 could not be saved" in line
+    assert line.endswith("it goes on from ckpt-4.")
+    assert (finished / "generator.keras").read_bytes() == generator
+    assert not list(finished.glob("ckpt-6*"))
+    assert newest_step(finished, small) == 4
+
+
+def test_a_file_takes_its_name_only_when_it_is_complete(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def fail() -> None:
+        with pix2pix.replacing(path) as temporary:
+            temporary.write_text("half of the n")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("file.txt", "old")]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"image_size": 64}, "image size: 32 there, 64 here"),
+        ({"generator_filters": 8}, "generator filters: 4 there, 8 here"),
+        ({"discriminator_filters": 8}, "discriminator filters: 4 there, 8 here"),
+        ({"direction": "AtoB"}, "direction: BtoA there, AtoB here"),
+        ({"seed": 1}, "dataset: 400 training pairs"),
+    ],
+)
+def test_another_run_in_the_same_folder_is_refused(small, finished, change, named):
+    before = (finished / "config.json").read_text()
+    with pytest.raises(pix2pix.UserError) as refusal:
+        pix2pix.train(dataclasses.replace(small, **change))
+    assert named in str(refusal.value)
+    assert "--name" in str(refusal.value)
+    assert (finished / "config.json").read_text() == before
+
+
+def test_another_dataset_of_the_same_name_is_refused_but_a_moved_one_is_not(
+    small, pair_folder, tmp_path
+):
+    config = dataclasses.replace(small, dataset=str(pair_folder), name="mine")
+    pix2pix.train(config)
+    moved = shutil.move(pair_folder, tmp_path / "elsewhere")
+    pix2pix.train(dataclasses.replace(config, dataset=str(moved), steps=6))
+    (moved / "train/0.png").unlink()
+    with pytest.raises(pix2pix.UserError, match="another dataset: 6 training .* there, 5 training"):
+        pix2pix.train(dataclasses.replace(config, dataset=str(moved), steps=8))
+
+
+def test_a_changed_learning_rate_is_said_and_used(small, finished, capsys):
+    pix2pix.train(dataclasses.replace(small, steps=6, learning_rate=1e-3))
+    assert "Changed from here on: --learning-rate 0.0002 → 0.001" in capsys.readouterr().out
+    rate = weights(finished, 6)["generator_optimizer/_learning_rate/.ATTRIBUTES/VARIABLE_VALUE"]
+    assert rate == pytest.approx(1e-3)

@@ -1,0 +1,163 @@
+"""Section 11: the loop, and that nothing stops it for good. Real processes, really killed."""
+
+import dataclasses
+import signal
+import time
+
+import pytest
+import tensorflow as tf
+from conftest import assert_same_weights, errors, flags, start, weights
+
+import image_to_image_translation as pix2pix
+
+
+def test_due_fires_at_every_multiple_and_at_the_end():
+    assert [step for step in range(1, 11) if pix2pix.due(step, 4, 10)] == [4, 8, 10]
+    assert [step for step in range(1, 4) if pix2pix.due(step, 100, 3)] == [3]
+
+
+def test_training_learns(small):
+    config = dataclasses.replace(
+        small, generator_filters=16, discriminator_filters=8, batch_size=4, learning_rate=2e-3
+    )
+    config = dataclasses.replace(config, steps=300, log_every=100, checkpoint_every=300)
+    sources, targets = pix2pix.held_out_examples(pix2pix.find_pairs(config)[0]["val"], 32, count=50)
+
+    def l1(generator) -> float:
+        return float(tf.reduce_mean(tf.abs(generator(sources) - targets)))
+
+    folder = pix2pix.train(config)
+    untrained, trained = pix2pix.new_run(config), pix2pix.new_run(config)
+    pix2pix.restore(trained, folder)
+    assert l1(trained.generator) < l1(untrained.generator) / 2
+
+
+def rows(folder) -> list[str]:
+    """The rows of metrics.csv without the time they took."""
+    return [row.rsplit(",", 1)[0] for row in (folder / "metrics.csv").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_kill_and_resume_equals_never_stopped_bit_for_bit(small, batch_size):
+    config = dataclasses.replace(
+        small, steps=60, batch_size=batch_size, log_every=7, checkpoint_every=20, image_size=64
+    )
+    straight = pix2pix.train(dataclasses.replace(config, name="straight"))
+    killed = dataclasses.replace(config, name="killed")
+    folder = pix2pix.run_folder(killed)
+    process = start("train", *flags(killed))
+    while not (folder / "ckpt-20.index").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (folder / "ckpt-60.index").exists()
+    pix2pix.train(killed)
+    assert_same_weights(weights(folder, 60), weights(straight, 60))
+    assert rows(folder) == rows(straight)
+    assert [row.split(",")[0] for row in rows(folder)[1:]] == [*map(str, range(7, 60, 7)), "60"]
+
+
+def test_rows_after_the_checkpoint_are_written_again_not_twice(small):
+    folder = pix2pix.train(small)
+    with open(folder / "metrics.csv", "a") as file:
+        file.write("6,1,1,1,1,1\n8,1,1,1,1")  # a kill came here
+    pix2pix.train(dataclasses.replace(small, steps=8))
+    assert [row.split(",")[0] for row in rows(folder)[1:]] == ["2", "4", "6", "8"]
+    assert "6,1,1,1,1" not in rows(folder)
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_request_saves_and_says_how_to_go_on(small, which):
+    config = dataclasses.replace(small, steps=100_000, checkpoint_every=100_000, name="stopped")
+    folder = pix2pix.run_folder(config)
+    process = start("train", *flags(config))
+    while not (folder / "metrics.csv").exists() or len(rows(folder)) < 3:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(which)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 128 + which
+    assert errors(stderr) == []
+    (checkpoint,) = pix2pix.checkpoints(folder)
+    step = int(checkpoint.name.removeprefix("ckpt-"))
+    assert stdout.splitlines()[-1] == (
+        f"Stopped at step {step:,}. To go on: python image_to_image_translation.py train "
+        f"--name stopped --output {small.output}"
+    )
+    run = pix2pix.new_run(config)
+    pix2pix.restore(run, folder)
+    assert int(run.step) == step
+
+
+def test_a_second_stop_request_is_not_waited_for():
+    with pix2pix.stop_requests() as requests:
+        signal.raise_signal(signal.SIGTERM)
+        assert requests == [signal.SIGTERM]
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_two_processes_on_one_run_folder(small):
+    folder = pix2pix.run_folder(small)
+    with (
+        pix2pix.locked(folder, "busy"),
+        pytest.raises(pix2pix.UserError, match="another process trains here.*--name"),
+    ):
+        pix2pix.train(small)
+    assert [path.name for path in folder.iterdir()] == [".lock"]
+    pix2pix.train(small)  # and once the other one has ended
+
+
+def test_a_finished_run_says_so_and_can_be_trained_longer(small, capsys):
+    folder = pix2pix.train(small)
+    before = (folder / "metrics.csv").read_text()
+    capsys.readouterr()
+    pix2pix.train(small)
+    assert capsys.readouterr().out == (
+        f"{folder} is finished: 4 steps. To train longer: --steps 8\n"
+    )
+    assert (folder / "metrics.csv").read_text() == before
+    pix2pix.train(dataclasses.replace(small, steps=8))
+    assert [path.name for path in pix2pix.checkpoints(folder)][-1] == "ckpt-8"
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_overwrites_nothing(small):
+    folder = pix2pix.train(small)
+    patterns = ("ckpt-*", "generator.keras", "previews/*")
+    files = {path: path.read_bytes() for pattern in patterns for path in folder.glob(pattern)}
+    assert len(files) == 6
+    config = dataclasses.replace(small, steps=20, log_every=5, checkpoint_every=100)
+    with pytest.raises(pix2pix.UserError) as refusal:
+        pix2pix.train(dataclasses.replace(config, learning_rate=1e30))
+    assert "stopped being finite between steps 6 and 10;" in str(refusal.value)
+    assert "the last good checkpoint is ckpt-4." in str(refusal.value)
+    assert {path: path.read_bytes() for path in files} == files
+    assert len(pix2pix.checkpoints(folder)) == 2
+
+
+def test_it_says_what_it_is_about_to_do(small, monkeypatch, capsys):
+    monkeypatch.setattr(pix2pix, "seconds_per_step", lambda *_: 1.5)
+    monkeypatch.setattr(pix2pix, "train_steps", lambda *_: None)
+    pix2pix.train(dataclasses.replace(small, steps=40_000))
+    said = capsys.readouterr().out
+    assert "synthetic: 400 training pairs; previews of val pairs" in said
+    assert "BtoA (right half → left half) at 32×32" in said
+    assert "float32" in said
+    assert "steps 1 to 40,000" in said
+    assert "about 16:40:00, 1.5 s a step" in said
+    if not tf.config.list_physical_devices("GPU"):
+        assert "No GPU found, so 40,000 steps will take hours." in said
+        assert "train --steps 500 --name try" in said
+
+
+def test_previews_come_from_training_pairs_only_if_there_is_nothing_else(
+    small, pair_folder, capsys
+):
+    for split in ("val", "test"):
+        for file in (pair_folder / split).iterdir():
+            file.unlink()
+    pix2pix.train(dataclasses.replace(small, dataset=str(pair_folder)))
+    assert "6 training pairs; previews of train pairs" in capsys.readouterr().out

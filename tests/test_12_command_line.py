@@ -1,0 +1,107 @@
+"""Section 12: flags, saved configurations, and errors of one line."""
+
+import dataclasses
+import json
+
+import pytest
+import tensorflow as tf
+from conftest import errors, flags, start
+
+import image_to_image_translation as pix2pix
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_no_arguments_mean_train_on_facades():
+    assert pix2pix.parse([]) == pix2pix.parse(["train"]) == pix2pix.Train()
+
+
+def test_flags():
+    parsed = pix2pix.parse(["train", "--dataset", "maps", "--steps", "7", "--direction=BtoA"])
+    assert parsed == pix2pix.Train(dataset="maps", steps=7, direction="BtoA")
+
+
+@pytest.mark.parametrize("arguments", [["--stepz", "3"], ["--steps", "many"], ["translate"]])
+def test_an_unknown_flag_is_a_usage_error(arguments, capsys):
+    with pytest.raises(SystemExit) as exit:
+        pix2pix.main(arguments)
+    assert exit.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+
+
+def test_help_explains_every_option(capsys):
+    with pytest.raises(SystemExit) as exit:
+        pix2pix.parse(["--help"])
+    assert exit.value.code == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for field in dataclasses.fields(pix2pix.Train):
+        assert pix2pix.flag(field.name) in text
+    assert "How much the L1 distance to the ground truth counts" in text
+
+
+def test_flags_beat_a_saved_configuration(tmp_path):
+    saved = dataclasses.asdict(pix2pix.Train(dataset="maps", steps=7, seed=5, name="old"))
+    path = tmp_path / "saved.json"
+    path.write_text(json.dumps({**saved, "found": {}}, default=str))
+    parsed = pix2pix.parse(["--config", str(path), "--steps", "9"])
+    assert (parsed.dataset, parsed.steps, parsed.seed) == ("maps", 9, 5)
+    assert parsed.name is None  # only flags say where a run lives
+
+
+def test_going_on_needs_no_flag_to_be_repeated(small):
+    pix2pix.train(dataclasses.replace(small, name="mine", l1_weight=10.0))
+    parsed = pix2pix.parse(["--output", str(small.output), "--name", "mine", "--steps", "6"])
+    expected = dataclasses.replace(small, name="mine", l1_weight=10.0, steps=6)
+    assert parsed == expected
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"stepz": 3}'])
+def test_a_broken_configuration_is_named(tmp_path, content, capsys):
+    path = tmp_path / "broken.json"
+    path.write_text(content)
+    with pytest.raises(SystemExit) as exit:
+        pix2pix.main(["--config", str(path)])
+    assert exit.value.code == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"error: {path}: ")
+    assert message.count("\n") == 1
+
+
+def test_a_configuration_that_is_not_there(capsys):
+    with pytest.raises(SystemExit):
+        pix2pix.main(["--config", "nowhere.json"])
+    assert "nowhere.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (pix2pix.UserError("what and how"), 1, "error: what and how\n"),
+        (pix2pix.UsageError("--flag must"), 2, "error: --flag must\n"),
+        (PermissionError(13, "Permission denied", "/f"), 1, "Permission denied: '/f'\n"),
+        (tf.errors.ResourceExhaustedError(None, None, "OOM\nat op"), 1, "--batch-size"),
+    ],
+)
+def test_errors_end_in_one_line(monkeypatch, capsys, error, status, said):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(pix2pix, "train", fail)
+    with pytest.raises(SystemExit) as exit:
+        pix2pix.main([])
+    assert exit.value.code == status
+    message = capsys.readouterr().err
+    assert said in message
+    assert message.count("\n") == 1
+
+
+def test_a_user_sees_one_line_and_no_traceback(small):
+    process = start(*flags(dataclasses.replace(small, image_size=100)))
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert stdout == ""
+    assert errors(stderr) == ["error: --image-size must be a power of two from 32 on, not 100."]
+    assert not small.output.exists()

@@ -1,0 +1,94 @@
+"""The file as a text: its order, its measures, and that its documentation is true."""
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from conftest import SCRIPT
+
+import image_to_image_translation as pix2pix
+
+SOURCE = SCRIPT.read_text()
+README = (SCRIPT.parent / "README.md").read_text()
+DOCUMENTED = sorted(
+    set(re.findall(r"(?m)^ *(python image_to_image_translation\.py[^\n]*)", README + SOURCE))
+)
+
+
+def test_no_function_is_long():
+    functions = [node for node in ast.walk(ast.parse(SOURCE)) if isinstance(node, ast.FunctionDef)]
+    lengths = {f.name: f.end_lineno - f.lineno + 1 for f in functions}
+    limits = {"train": 60, "train_steps": 60}
+    assert {n: length for n, length in lengths.items() if length > limits.get(n, 40)} == {}
+    assert sorted(lengths.values())[len(lengths) // 2] <= 15
+
+
+def test_the_banners_are_a_table_of_contents():
+    banners = re.findall(r"(?m)^# --- .*$", SOURCE)
+    assert all(re.fullmatch(r"# --- \d+\. .+ -+", line) and len(line) == 100 for line in banners)
+    titles = [re.sub(r"# --- \d+\. (.+?) -+", r"\1", line) for line in banners]
+    assert titles == [
+        *("Imports and constants", "Configuration", "Data", "Generator", "Discriminator"),
+        *("Losses", "Train step", "Pictures", "Run folder", "Train", "Command line"),
+    ]
+    assert len(SOURCE.splitlines()) <= 1300
+
+
+def test_public_functions_have_a_docstring():
+    tree = ast.parse(SOURCE)
+    named = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assert [node.name for node in named if not ast.get_docstring(node)] == []
+
+
+def test_importing_does_nothing(tmp_path):
+    program = "import image_to_image_translation, tensorflow.python.eager.context as c"
+    program += "; assert c.context()._context_handle is None, 'devices were looked for'"
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", program, "--nonsense"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(SCRIPT.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_there_are_commands_to_check():
+    assert len(DOCUMENTED) >= 8
+
+
+@pytest.mark.parametrize("command", DOCUMENTED)
+def test_every_documented_command_parses(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_pairs").mkdir()
+    arguments = shlex.split(re.split(r" {2,}|`|\)", command)[0], comments=True)[2:]
+    if "--help" in arguments:
+        with pytest.raises(SystemExit) as exit:
+            pix2pix.parse(arguments)
+        assert exit.value.code == 0
+    elif "--config" in arguments:
+        with pytest.raises(pix2pix.UserError, match="No such file"):
+            pix2pix.parse(arguments)
+    else:
+        pix2pix.check_config(pix2pix.parse(arguments))
+
+
+def test_the_readmes_python_runs(small, monkeypatch):
+    folder = pix2pix.train(small)
+    pairs = pix2pix.find_pairs(small)[0]["val"]
+    source = folder / "labels.png"
+    pix2pix.Image.fromarray(pairs.read(0)[0]).save(source)
+    (block,) = [
+        b for b in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "load_model" in b
+    ]
+    block = block.replace(
+        "training_checkpoints/facades/generator.keras", f"{folder}/generator.keras"
+    )
+    exec(compile(block.replace("labels.png", str(source)), "README.md", "exec"), {})
+    assert pix2pix.Image.open("photo.png").size == (32, 32)
