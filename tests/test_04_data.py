@@ -165,14 +165,16 @@ def test_a_folder_without_pairs(tmp_path):
         pix2pix.folder_pairs(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["odd", "cut", "empty", "text", "16 bit"])
+@pytest.mark.parametrize("kind", ["odd", "cut", "empty", "text", "16 bit grey", "16 bit RGB"])
 def test_a_picture_that_is_no_pair_is_found_before_training(small, pair_folder, kind):
     broken = pair_folder / "train/2.png"
     whole = broken.read_bytes()
     if kind == "odd":
         Image.new("RGB", (63, 32)).save(broken)
-    elif kind == "16 bit":
+    elif kind == "16 bit grey":
         Image.fromarray(np.zeros((32, 64), np.uint16)).save(broken)
+    elif kind == "16 bit RGB":
+        broken.write_bytes(tf.io.encode_png(tf.zeros([32, 64, 3], tf.uint16)).numpy())
     else:
         broken.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "text": b"hello"}[kind])
     with pytest.raises(pix2pix.UserError) as refusal:

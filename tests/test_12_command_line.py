@@ -98,6 +98,17 @@ def test_errors_end_in_one_line(monkeypatch, capsys, error, status, said):
     assert message.count("\n") == 1
 
 
+def test_a_pair_that_goes_bad_during_training_is_named(small, pair_folder, monkeypatch, capsys):
+    monkeypatch.setattr(pix2pix, "check_pairs", lambda pairs, _: pairs)  # it was still good then
+    (pair_folder / "train/4.png").write_bytes(b"not any more")
+    with pytest.raises(SystemExit) as exit:
+        pix2pix.main(flags(dataclasses.replace(small, dataset=str(pair_folder), steps=12)))
+    assert exit.value.code == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"error: {pair_folder / 'train/4.png'}: not a readable picture")
+    assert message.count("\n") == 1
+
+
 def test_a_user_sees_one_line_and_no_traceback(small):
     process = start(*flags(dataclasses.replace(small, image_size=100)))
     stdout, stderr = process.communicate(timeout=60)
