@@ -76,6 +76,11 @@ class UsageError(UserError):
     exit_status = 2
 
 
+def reason(error: Exception) -> str:
+    """The first line of an error, without TensorFlow's names for its own parts."""
+    return re.sub(r"\{\{.*?\}\} | \[Op:.*?\]", "", str(error).splitlines()[0])
+
+
 def flag(field: str) -> str:
     """The command-line spelling of a field of Train."""
     return "--" + field.replace("_", "-")
@@ -794,21 +799,21 @@ def restore(run: tf.train.Checkpoint, folder: Path) -> None:
 
 
 def save(run: tf.train.Checkpoint, folder: Path, keep: int) -> None:
-    """Write a checkpoint and generator.keras; the ones before stay until these are complete."""
+    """Write generator.keras and then, complete only with its last file, a checkpoint."""
     step = int(run.step)
     try:
+        with replacing(folder / "generator.keras") as temporary:
+            run.generator.save(temporary)
         partial = folder / ".partial-checkpoint"
         tf.train.CheckpointManager(run, partial, 1, checkpoint_name="ckpt").save(step)
         for part in (*sorted(partial.glob("ckpt-*")), partial / "checkpoint"):  # data, index, list
             os.replace(part, folder / part.name)
         partial.rmdir()
-        with replacing(folder / "generator.keras") as temporary:
-            run.generator.save(temporary)
     except (OSError, tf.errors.OpError) as error:
         sweep(folder)
         good = [path.name for path in checkpoints(folder)]
         raise UserError(
-            f"{folder}: step {step:,} could not be saved ({str(error).splitlines()[0]}). "
+            f"{folder}: step {step:,} could not be saved ({reason(error)}). "
             f"Free some space and start again; it goes on from {good[-1] if good else 'step 0'}."
         ) from error
     for old in checkpoints(folder)[:-keep]:
@@ -1050,7 +1055,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         train(parse(sys.argv[1:] if arguments is None else arguments))
     except (UserError, OSError, tf.errors.OpError) as error:
-        message = str(error).splitlines()[0]
+        message = reason(error)
         if isinstance(error, tf.errors.ResourceExhaustedError):
             message = f"out of memory ({message}). Try a smaller --batch-size or --image-size."
         elif isinstance(error, tf.errors.OpError):  # a pair that went bad during training

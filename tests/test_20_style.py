@@ -1,6 +1,7 @@
 """The file as a text: its order, its measures, and that its documentation is true."""
 
 import ast
+import dataclasses
 import os
 import re
 import shlex
@@ -86,6 +87,15 @@ def test_every_documented_command_parses(command, tmp_path, monkeypatch, capsys)
             pix2pix.parse(arguments)
     else:
         pix2pix.check_config(pix2pix.parse(arguments))
+
+
+def test_the_readmes_table_of_options_is_the_dataclass():
+    rows = dict(re.findall(r"(?m)^\| `(--[a-z0-9-]+)` \| (.*?) \|", README))
+    chosen_later = {"--direction", "--name", "--config", "--dataset"}
+    defaults = {pix2pix.flag(f.name): f"`{f.default}`" for f in dataclasses.fields(pix2pix.Train)}
+    assert rows.keys() == defaults.keys()
+    shown = {name: default for name, default in rows.items() if name not in chosen_later}
+    assert shown == {name: d for name, d in defaults.items() if name not in chosen_later}
 
 
 def test_the_readmes_python_runs(small, monkeypatch):
