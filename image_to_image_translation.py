@@ -30,6 +30,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -41,7 +42,7 @@ import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from pathlib import Path
@@ -59,6 +60,7 @@ from PIL import Image
 
 CACHE_BYTES = 2 * 2**30  # decoded pairs are kept in memory up to this size
 NETWORK_TIMEOUT = 60  # seconds without a byte before a download is given up
+CLASHES = (FileExistsError, IsADirectoryError, NotADirectoryError)  # of an archive with itself
 IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 COMMAND = "python image_to_image_translation.py train"
 LOSSES = ("generator_total", "generator_gan", "generator_l1", "discriminator")
@@ -114,13 +116,15 @@ def locked(folder: Path, refusal: str) -> Iterator[None]:
         yield
 
 
-def show(text: str, keep: bool = False) -> None:
-    """One line of progress, rewritten in place on a terminal or in a notebook until it is kept."""
-    if sys.stdout.isatty() or "ipykernel" in sys.modules:
-        width = shutil.get_terminal_size().columns - 1
-        print(f"{text if keep else text[:width]:<{width}}", end="\n" if keep else "\r", flush=True)
-    elif keep:
-        print(text, flush=True)
+def show(text: str, keep: bool = True) -> None:
+    """Say something; what need not be kept is one line, written over by whatever comes next."""
+    live = sys.stdout.isatty() or "ipykernel" in sys.modules
+    width = shutil.get_terminal_size().columns - 1 if live else 0
+    with suppress(OSError):  # a terminal that was closed is no reason to stop
+        if keep:
+            print(f"{text:<{width}}", flush=True)
+        elif live:
+            print(f"{text[:width]:<{width}}", end="\r", flush=True)
 
 
 # --- 3. Configuration -----------------------------------------------------------------------------
@@ -194,22 +198,25 @@ class Train:
     xla: Literal["auto", "on", "off"] = "auto"
     """Compile the train step with XLA. auto: on a GPU (on a processor it is slower)."""
     config: Path | None = None
-    """A config.json to start from; flags beat it. (Command line only.)"""
+    """A config.json to start from; flags beat it. Only on the command line."""
 
 
 def check_config(config: Train) -> None:
     """Refuse values that make no sense, before anything is read or written."""
-    size = config.image_size
+    size, name = config.image_size, config.name
     rules = {
+        "direction": (config.direction in (None, "AtoB", "BtoA"), "AtoB or BtoA"),
+        "precision": (
+            config.precision in ("auto", "float32", "bfloat16"),
+            "auto, float32 or bfloat16",
+        ),
+        "xla": (config.xla in ("auto", "on", "off"), "auto, on or off"),
         "image_size": (size >= 32 and size.bit_count() == 1, "a power of two from 32 on"),
         "learning_rate": (0 < config.learning_rate < math.inf, "above 0"),
         "beta_1": (0 <= config.beta_1 < 1, "at least 0 and below 1"),
         "l1_weight": (0 <= config.l1_weight < math.inf, "at least 0"),
         "seed": (0 <= config.seed < 2**32, "from 0 to 4294967295"),
-        "name": (
-            config.name is None or config.name == Path(config.name).name not in ("", ".."),
-            "a plain name",
-        ),
+        "name": (name is None or name == Path(name).name not in ("", ".."), "a plain name"),
         "dataset": (
             config.dataset in DATASETS or Path(config.dataset).is_dir(),
             f"{', '.join(DATASETS)} or an existing folder",
@@ -217,7 +224,9 @@ def check_config(config: Train) -> None:
     }
     counts = ("steps", "batch_size", "generator_filters", "discriminator_filters", "log_every")
     counts += ("preview_every", "checkpoint_every", "keep_checkpoints")
-    rules |= {field: (getattr(config, field) >= 1, "at least 1") for field in counts}
+    for field in counts:
+        value = getattr(config, field)
+        rules[field] = (isinstance(value, int) and value >= 1, "a whole number of at least 1")
     for field, (holds, rule) in rules.items():
         if not holds:
             raise UsageError(f"{flag(field)} must be {rule}, not {getattr(config, field)}.")
@@ -228,8 +237,11 @@ def read_config(path: Path) -> dict:
     try:
         saved = json.loads(path.read_text())
         strange = saved.keys() - {field.name for field in fields(Train)} - {"found"}
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: cannot be read as a configuration ({error}).") from error
+        saved["found"] = dict(saved.get("found", {}))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: cannot be read as a configuration ({error}). Mend it, or use another --name."
+        ) from error
     if strange:
         raise UserError(f"{path}: {', '.join(sorted(strange))} is no option of this program.")
     return saved
@@ -245,11 +257,16 @@ def read_config(path: Path) -> dict:
 class Pairs:
     """One split of a dataset: `read(k)` gives pair k as two uint8 pictures [height, width, 3]."""
 
-    names: tuple[str, ...]
+    identities: tuple[str, ...]  # what tells each pair from others, without reading it
     read: Callable[[int], tuple[np.ndarray, np.ndarray]]
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.identities)
+
+    def __str__(self) -> str:
+        """What tells these pairs from others, in a few letters."""
+        digest = hashlib.sha256(os.fsencode("\n".join(self.identities))).hexdigest()
+        return f"{len(self):,} pairs with fingerprint {digest[:8]}"
 
 
 def download(url: str, archive: Path) -> None:
@@ -262,8 +279,8 @@ def download(url: str, archive: Path) -> None:
     except urllib.error.HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
-        part.unlink()  # there is nothing after what we have: start again
-        return download(url, archive)
+        os.replace(part, archive)  # nothing comes after what we have: it is complete
+        return
     with response:
         resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
         done = done if resumed else 0
@@ -272,17 +289,18 @@ def download(url: str, archive: Path) -> None:
             while chunk := response.read(2**20):
                 file.write(chunk)
                 done += len(chunk)
-                of_total = f" of {total / 1e6:.1f} MB ({done / total:.0%})" if total else " MB"
-                show(f"Downloading {archive.name}: {done / 1e6:.1f}{of_total}")
+                bar = f"[{'#' * (20 * done // max(done, total)):<20}]" if total else ""
+                line = f"Downloading {archive.name} {bar} {done / 1e6:.1f} of {total / 1e6:.1f} MB"
+                show(line, keep=False)
     if done < total:
         raise OSError(f"the connection broke off after {done:,} of {total:,} bytes")
     os.replace(part, archive)
-    show(f"Downloaded {archive.name}: {done / 1e6:.1f} MB", keep=True)
+    show(f"Downloaded {archive.name}: {done / 1e6:.1f} MB")
 
 
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack an archive; its folder takes its name only when everything is there."""
-    show(f"Unpacking {archive.name}")
+    show(f"Unpacking {archive.name}", keep=False)
     temporary = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -290,8 +308,10 @@ def unpack(archive: Path, folder: Path) -> None:
             tar.extractall(temporary, filter="data")  # nothing outside the folder, no devices
             while tar.fileobj.read(2**20):  # to the very end, where gzip keeps the checksum
                 pass
+        if not any((temporary / folder.name / "train").glob("*")):
+            raise tarfile.ReadError(f"there is nothing in {folder.name}/train")
         os.replace(temporary / folder.name, folder)
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, FileNotFoundError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, *CLASHES) as error:
         archive.unlink()
         raise UserError(
             f"{archive}: not a sound archive of {folder.name} ({error}), so it was deleted. "
@@ -299,7 +319,7 @@ def unpack(archive: Path, folder: Path) -> None:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    show(f"Unpacked into {folder}", keep=True)
+    show(f"Unpacked into {folder}")
 
 
 def fetch(name: str, mirror: str, data_dir: Path) -> Path:
@@ -310,8 +330,10 @@ def fetch(name: str, mirror: str, data_dir: Path) -> Path:
     url = f"{mirror.rstrip('/')}/{archive.name}"
     with locked(data_dir, f"{data_dir}: another process is fetching a dataset; wait for it."):
         try:
+            if folder.is_dir():  # another process was quicker
+                return folder
             if not archive.exists():
-                print(f"Fetching {url} (about {DATASETS[name].megabytes:,} MB) to {data_dir}")
+                show(f"Fetching {url} (about {DATASETS[name].megabytes:,} MB) to {data_dir}")
                 download(url, archive)
             unpack(archive, folder)
         except (OSError, ValueError, http.client.HTTPException) as error:
@@ -407,10 +429,10 @@ def folder_pairs(folder: Path) -> dict[str, Pairs]:
     """The splits of a folder of side-by-side pairs, each in the order of its file names."""
     splits = {}
     for split in ("train", "val", "test"):
-        files = [file for file in sorted((folder / split).glob("[!.]*")) if file.is_file()]
-        files = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
-        names = tuple(f"{file.name}, {file.stat().st_size} bytes" for file in files)
-        splits[split] = Pairs(names, lambda k, files=files: read_pair(files[k]))
+        visible = sorted((folder / split).glob("[!.]*"))
+        files = [file for file in visible if file.suffix.lower() in IMAGE_SUFFIXES]
+        identities = tuple(f"{file.name}, {file.stat().st_size} bytes" for file in files)
+        splits[split] = Pairs(identities, lambda k, files=files: read_pair(files[k]))
     if not splits["train"]:
         raise UserError(
             f"{folder}: no pairs in {folder / 'train'}. Put side-by-side pictures there (source "
@@ -423,8 +445,8 @@ def synthetic_pairs(seed: int, size: int) -> dict[str, Pairs]:
     """The splits of the synthetic dataset, with as many pairs as facades has."""
     splits, first = {}, 0
     for split, count in (("train", 400), ("val", 100), ("test", 106)):
-        names = tuple(f"facade {first + k} of seed {seed}" for k in range(count))
-        splits[split] = Pairs(names, lambda k, first=first: draw_facade(seed, first + k, size))
+        identities = tuple(f"facade {first + k} of seed {seed}" for k in range(count))
+        splits[split] = Pairs(identities, lambda k, first=first: draw_facade(seed, first + k, size))
         first += count
     return splits
 
@@ -434,7 +456,7 @@ def find_pairs(config: Train) -> tuple[dict[str, Pairs], str]:
     if config.dataset == "synthetic":
         splits = synthetic_pairs(config.seed, config.image_size)
     elif config.dataset in DATASETS:
-        data_dir = config.data_dir.expanduser()
+        data_dir = Path(config.data_dir).expanduser()
         splits = folder_pairs(fetch(config.dataset, config.mirror, data_dir))
     else:
         splits = folder_pairs(Path(config.dataset))
@@ -442,7 +464,7 @@ def find_pairs(config: Train) -> tuple[dict[str, Pairs], str]:
     direction = config.direction or usual
     if direction == "BtoA":
         for name, pairs in splits.items():
-            splits[name] = Pairs(pairs.names, lambda k, read=pairs.read: read(k)[::-1])
+            splits[name] = Pairs(pairs.identities, lambda k, read=pairs.read: read(k)[::-1])
     return splits, direction
 
 
@@ -459,10 +481,10 @@ def check_pairs(pairs: Pairs, what: str) -> Pairs:
             elif kept:
                 kept.clear()
             if due(number, 100, len(pairs)):
-                show(f"Checking the {what} pairs: {number:,} of {len(pairs):,}")
+                show(f"Checking the {what} pairs: {number:,} of {len(pairs):,}", keep=False)
     finally:
         pool.shutdown(cancel_futures=True)
-    return Pairs(pairs.names, kept.__getitem__) if len(kept) == len(pairs) else pairs
+    return Pairs(pairs.identities, kept.__getitem__) if len(kept) == len(pairs) else pairs
 
 
 def normalise(image: tf.Tensor) -> tf.Tensor:
@@ -719,7 +741,8 @@ def show_inline(path: Path, shown: object) -> object:
 
 def run_folder(config: Train) -> Path:
     """Where a run lives."""
-    return config.output / (config.name or os.path.basename(os.path.abspath(config.dataset)))
+    name = config.name or os.path.basename(os.path.abspath(config.dataset))
+    return Path(config.output).expanduser() / name
 
 
 def new_run(config: Train) -> tf.train.Checkpoint:
@@ -744,23 +767,33 @@ def new_run(config: Train) -> tf.train.Checkpoint:
     )
 
 
-def write_config(config: Train, found: dict, folder: Path) -> None:
-    """Save what the run was told and what it found out; refuse to turn it into another run."""
-    path = folder / "config.json"
-    new = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
-    new["found"] = found
-    if path.exists() and checkpoints(folder):
-        old = read_config(path)
-        for name in (*found, "image_size", "generator_filters", "discriminator_filters"):
-            before, now = (c.get("found", {}).get(name, c.get(name)) for c in (old, new))
-            if before != now:
-                raise UserError(
-                    f"{folder} holds a run with another {name.replace('_', ' ')}: {before} there, "
-                    f"{now} here. Give the new run a folder of its own with --name."
+def refuse_another_run(new: dict, folder: Path) -> None:
+    """Let only the same run go on in a folder; `new` is what config.json would become."""
+    if not checkpoints(folder) or not (folder / "config.json").exists():
+        return
+    old = read_config(folder / "config.json")
+    for name in (*new["found"], "image_size", "generator_filters", "discriminator_filters"):
+        before, now = ({**saved, **saved["found"]}.get(name) for saved in (old, new))
+        if before != now:
+            if name == "pairs":
+                name, before, now = (
+                    "dataset",
+                    f"{old['dataset']} ({before})",
+                    f"{new['dataset']} ({now})",
                 )
-        for field in ("batch_size", "learning_rate", "beta_1", "l1_weight", "seed", "precision"):
-            if old.get(field) != new[field]:
-                print(f"Changed from here on: {flag(field)} {old.get(field)} → {new[field]}")
+            raise UserError(
+                f"{folder} holds a run with {name.replace('_', ' ')} {before}, not {now}. "
+                "Give the new run a folder of its own with --name."
+            )
+
+
+def write_config(new: dict, folder: Path) -> None:
+    """Save what the run was told and what it found out; say what is not as it was."""
+    path = folder / "config.json"
+    old = read_config(path) if checkpoints(folder) and path.exists() else new
+    for field in ("batch_size", "learning_rate", "beta_1", "l1_weight", "seed", "precision"):
+        if old.get(field) != new[field]:
+            show(f"Changed   {flag(field)} {old.get(field)} → {new[field]}, from here on")
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(new, indent=2) + "\n")
 
@@ -789,18 +822,22 @@ def restore(run: tf.train.Checkpoint, folder: Path) -> None:
             run.restore(str(path)).assert_consumed()
             break
         except (tf.errors.OpError, IndexError, ValueError, AssertionError):
-            print(f"{path} is damaged: going back to the one before it.")
+            show(f"{path} is damaged and put aside as damaged-{path.name}: going back one.")
             damaged.append(path)
     else:
         if damaged:
             raise UserError(f"{folder}: no checkpoint can be read. Start a new run with --name.")
-    for part in [part for path in damaged for part in folder.glob(f"{path.name}.*")]:
-        part.rename(part.with_name(f"damaged-{part.name}"))
+    for path in damaged:
+        for part in folder.glob(f"{path.name}.*"):
+            part.rename(part.with_name(f"damaged-{part.name}"))
 
 
-def save(run: tf.train.Checkpoint, folder: Path, keep: int) -> None:
+def save(run: tf.train.Checkpoint, source: tf.Tensor, folder: Path, keep: int) -> None:
     """Write generator.keras and then, complete only with its last file, a checkpoint."""
     step = int(run.step)
+    logits = run.discriminator([source, generate(run.generator, source)], training=False)
+    if not np.isfinite(logits).all():  # the losses are from before the last update
+        raise not_finite(run, folder)
     try:
         with replacing(folder / "generator.keras") as temporary:
             run.generator.save(temporary)
@@ -819,7 +856,7 @@ def save(run: tf.train.Checkpoint, folder: Path, keep: int) -> None:
     for old in checkpoints(folder)[:-keep]:
         for part in folder.glob(f"{old.name}.*"):
             part.unlink()
-    show(f"Saved {folder / f'ckpt-{step}'} and generator.keras", keep=True)
+    show(f"Saved {folder / f'ckpt-{step}'} and generator.keras")
 
 
 def keep_rows(path: Path, step: int) -> None:
@@ -844,17 +881,22 @@ def summarise(writer: tf.summary.SummaryWriter, step: int, values: dict | Path) 
     writer.flush()
 
 
+def not_finite(run: tf.train.Checkpoint, folder: Path) -> UserError:
+    """What to say when numbers have run away."""
+    good = [path.name for path in checkpoints(folder)]
+    return UserError(
+        f"{folder}: a loss stopped being finite between steps {int(run.logged) + 1:,} and "
+        f"{int(run.step):,}; nothing was overwritten, the last good checkpoint is "
+        f"{good[-1] if good else 'none'}. Try a smaller --learning-rate."
+    )
+
+
 def mean_losses(run: tf.train.Checkpoint, folder: Path) -> dict[str, float]:
     """The mean losses since the last log line; one that is not finite is the end of the run."""
-    step, since = int(run.step), int(run.logged)
-    means = {name: float(total) / max(1, step - since) for name, total in run.loss_sums.items()}
+    count = max(1, int(run.step) - int(run.logged))
+    means = {name: float(total) / count for name, total in run.loss_sums.items()}
     if not all(math.isfinite(mean) for mean in means.values()):
-        good = [path.name for path in checkpoints(folder)]
-        raise UserError(
-            f"{folder}: a loss stopped being finite between steps {since + 1:,} and {step:,}; "
-            f"nothing was overwritten, the last good checkpoint is {good[-1] if good else 'none'}. "
-            "Try a smaller --learning-rate."
-        )
+        raise not_finite(run, folder)
     return means
 
 
@@ -873,7 +915,7 @@ def log(run: tf.train.Checkpoint, folder: Path, writer, losses: dict, clock) -> 
     """Add a line to the screen, to metrics.csv and to TensorBoard, and begin new means."""
     step = int(run.step)
     row = {**losses, "steps_per_second": clock.rate(step)}
-    show("  ".join([clock.progress(step), *(f"{k} {v:.4g}" for k, v in losses.items())]), keep=True)
+    show("  ".join([clock.progress(step), *(f"{k} {v:.4g}" for k, v in losses.items())]))
     with open(folder / "metrics.csv", "a") as file:
         file.write(",".join([str(step), *(f"{value:.6g}" for value in row.values())]) + "\n")
     summarise(writer, step, row)
@@ -887,23 +929,23 @@ def log(run: tf.train.Checkpoint, folder: Path, writer, losses: dict, clock) -> 
 
 @contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """Put the first Ctrl-C or SIGTERM into the yielded list; the next one ends at once."""
-    requests, signals = [], (signal.SIGINT, signal.SIGTERM)
+    """Put the first Ctrl-C, SIGTERM or SIGHUP into the yielded list; the next one ends at once."""
+    requests, signals = [], (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    heeded = [each for each in signals if signal.getsignal(each) != signal.SIG_IGN]  # see nohup
 
     def request(number: int, _frame: object) -> None:
-        requests.append(number)
-        show("Stopping after this step, with a checkpoint (once more to stop at once)", keep=True)
-        for each in signals:
+        requests.append(number)  # and nothing else: it may come in the middle of anything
+        for each in heeded:
             signal.signal(each, signal.SIG_DFL)
 
     if threading.current_thread() is not threading.main_thread():
         yield requests  # only the main thread may handle signals
         return
-    before = [signal.signal(each, request) for each in signals]
+    before = [signal.signal(each, request) for each in heeded]
     try:
         yield requests
     finally:
-        for each, handler in zip(signals, before, strict=True):
+        for each, handler in zip(heeded, before, strict=True):
             signal.signal(each, handler)
 
 
@@ -924,34 +966,25 @@ def announce(config: Train, pairs: str, direction: str, first: int, seconds: flo
     device = details[0].get("device_name", "GPU") if gpus else f"CPU with {os.cpu_count()} cores"
     halves = "left half → right half" if direction == "AtoB" else "right half → left half"
     steps = config.steps - first
-    print(
-        f"Dataset   {config.dataset}: {pairs}\n"
-        f"Direction {direction} ({halves}) at {config.image_size}×{config.image_size}\n"
-        f"Device    {device}, {'float32' if config.precision == 'auto' else config.precision}\n"
-        f"Run       {run_folder(config)}, steps {first + 1:,} to {config.steps:,}\n"
-        f"Time      about {timedelta(seconds=round(steps * seconds))}, {seconds:.2g} s a step"
-    )
+    show(f"Dataset   {config.dataset}: {pairs}")
+    show(f"Direction {direction} ({halves}) at {config.image_size}×{config.image_size}")
+    show(f"Device    {device}, {'float32' if config.precision == 'auto' else config.precision}")
+    show(f"Run       {run_folder(config)}, steps {first + 1:,} to {config.steps:,}")
+    show(f"Time      about {timedelta(seconds=round(steps * seconds))}, {seconds:.2g} s a step")
     if not gpus and steps * seconds > 3600:
-        print(
-            f"No GPU found, so {steps:,} steps will take hours. A short run, to try it: "
-            f"{COMMAND} --steps 500 --name try"
-        )
+        short = f"{COMMAND} --dataset {shlex.quote(config.dataset)} --steps 500 --name try"
+        show(f"No GPU found, so {steps:,} steps will take hours. For a short try: {short}")
 
 
 class Clock:
-    """How fast the steps go, and how long the rest will take."""
+    """How fast the steps go from `step` on, and how long the rest will take."""
 
     def __init__(self, step: int, total: int) -> None:
-        self.total = total
-        self.restart(step)
-
-    def restart(self, step: int) -> None:
-        """Count from here on."""
-        self.step, self.time = step, time.monotonic()
+        self.step, self.total, self.start = step, total, time.monotonic()
 
     def rate(self, step: int) -> float:
-        """Steps a second since the last restart."""
-        return (step - self.step) / (time.monotonic() - self.time)
+        """Steps a second."""
+        return (step - self.step) / (time.monotonic() - self.start)
 
     def progress(self, step: int) -> str:
         """The line that is on the screen while steps are made."""
@@ -981,25 +1014,27 @@ def train_steps(
             step_function(run, source, target, config.l1_weight)
             log_due = due(step, config.log_every, total)
             preview_due = due(step, config.preview_every, total)
-            save_due = due(step, config.checkpoint_every, total) or requests
+            stopping = bool(requests)
+            save_due = stopping or due(step, config.checkpoint_every, total)
             pause = log_due or preview_due or save_due
             if pause:
                 losses = mean_losses(run, folder)  # waits for the device, and stops at a NaN
             if log_due:
                 log(run, folder, writer, losses, clock)
             elif due(step, max(1, config.log_every // 20), total):
-                show(clock.progress(step))
+                show(clock.progress(step), keep=False)
             if preview_due:
                 shown = show_inline(preview(run, examples, folder, writer), shown)
             if save_due:
-                save(run, folder, config.keep_checkpoints)
-            if requests and step < total:
-                where = "" if config.output == Train.output else f" --output {config.output}"
-                print(f"Stopped at step {step:,}. To go on: {COMMAND} --name {folder.name}{where}")
+                save(run, examples[0][:1], folder, config.keep_checkpoints)
+            if stopping and step < total:
+                where = ["--name", folder.name, "--output", str(folder.parent)]
+                where = shlex.join(where[: 2 if config.output == Train.output else 4])
+                show(f"Stopped at step {step:,}. To go on: {COMMAND} {where}")
                 raise SystemExit(128 + requests[0])
             if pause or step == first + 1:  # the first step compiles
-                clock.restart(step)
-    print(f"Finished. The generator: {folder / 'generator.keras'}, pictures: {folder / 'previews'}")
+                clock = Clock(step, total)
+    show(f"Finished. The generator: {folder / 'generator.keras'}, pictures: {folder / 'previews'}")
 
 
 def train(config: Train) -> Path:
@@ -1009,16 +1044,16 @@ def train(config: Train) -> Path:
     with locked(folder, f"{folder}: another process trains here. Use --name for a second run."):
         splits, direction = find_pairs(config)
         pairs, held_out = splits["train"], next(s for s in ("val", "test", "train") if splits[s])
-        fingerprint = hashlib.sha256("\n".join(pairs.names).encode()).hexdigest()[:8]
-        found = {"dataset": f"{len(pairs):,} training pairs with fingerprint {fingerprint}"}
-        found |= {"direction": direction, "source_channels": 3, "target_channels": 3}
-        write_config(config, found, folder)
+        told = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
+        found = {"pairs": str(pairs), "direction": direction}
+        found |= {"source_channels": 3, "target_channels": 3}
+        refuse_another_run(told | {"found": found}, folder)
         run = new_run(config)
         sweep(folder)
         restore(run, folder)
         first = int(run.step)
         if first >= config.steps:
-            print(f"{folder} is finished: {first:,} steps. To train longer: --steps {2 * first}")
+            show(f"{folder} is finished: {first:,} steps. To train longer: --steps {2 * first}")
             return folder
         for optimizer in (run.generator_optimizer, run.discriminator_optimizer):
             optimizer.learning_rate = config.learning_rate  # a flag beats the checkpoint
@@ -1028,6 +1063,7 @@ def train(config: Train) -> Path:
         seconds = seconds_per_step(run, tf.repeat(examples[0][:1], config.batch_size, axis=0))
         counts = f"{len(pairs):,} training pairs; previews of {held_out} pairs"
         announce(config, counts, direction, first, seconds)
+        write_config(told | {"found": found}, folder)
         train_steps(config, run, pairs, examples, folder)
     return folder
 
@@ -1044,7 +1080,10 @@ def parse(arguments: list[str]) -> Train:
     if not config.config and not path.exists():
         return config
     saved = read_config(path)
-    for field in ("found", "config", "output", "name"):  # only flags say where a run lives
+    known_otherwise = (
+        ("found", "config") if config.config else ("found", "config", "output", "name")
+    )
+    for field in known_otherwise:
         saved.pop(field, None)
     flags = [f"{flag(field)}={value}" for field, value in saved.items() if value is not None]
     return tyro.cli(Train, args=[*flags, *arguments])
@@ -1056,19 +1095,21 @@ def main(arguments: list[str] | None = None) -> None:
         train(parse(sys.argv[1:] if arguments is None else arguments))
     except (UserError, OSError, tf.errors.OpError) as error:
         message = reason(error)
-        if isinstance(error, tf.errors.ResourceExhaustedError):
+        if "No space left" in message and not isinstance(error, UserError):
+            message += ". Free some space and start again; it goes on from the last checkpoint."
+        elif isinstance(error, tf.errors.ResourceExhaustedError):
             message = f"out of memory ({message}). Try a smaller --batch-size or --image-size."
         elif isinstance(error, tf.errors.OpError):  # a pair that went bad during training
             ours = re.search(r"UserError: (.+)", str(error))
             if not ours:
                 raise
             message = ours[1]
-        show("")
+        show("", keep=False)
         print(f"error: {message}", file=sys.stderr)
         sys.exit(getattr(error, "exit_status", 1))
     except KeyboardInterrupt:
-        show("")
-        print("Stopped before the first step. The same command starts again.", file=sys.stderr)
+        show("", keep=False)
+        print("Stopped before any step. The same command starts again.", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
 
 

@@ -1,6 +1,7 @@
 """What the tests share: a small configuration, made pairs, a way to run the script for real."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,7 @@ def flags(config: pix2pix.Train) -> list[str]:
 
 def start(*arguments: str, shell: str = "") -> subprocess.Popen:
     """The script in a process of its own; `shell` is run first, in the same process."""
-    command = [sys.executable, "-u", str(SCRIPT), *arguments]
+    command = [sys.executable, str(SCRIPT), *arguments]
     return subprocess.Popen(
         ["bash", "-c", f'{shell}\nexec "$@"', "bash", *command],
         stdout=subprocess.PIPE,
@@ -53,10 +54,9 @@ def start(*arguments: str, shell: str = "") -> subprocess.Popen:
 
 
 def errors(stderr: str) -> list[str]:
-    """The lines on standard error that are ours and not TensorFlow's."""
-    return [
-        line for line in stderr.splitlines() if line and line.startswith(("error", "Traceback"))
-    ]
+    """The lines on standard error that are not TensorFlow's own log."""
+    theirs = r"WARNING: All log|WARNING:tensorflow|To enable|[IWE]\d{4} |\d{4}-\d\d-\d\d "
+    return [line for line in stderr.splitlines() if line and not re.match(theirs, line)]
 
 
 def weights(run_folder: Path, step: int) -> dict[str, np.ndarray]:

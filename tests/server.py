@@ -12,10 +12,15 @@ import numpy as np
 from PIL import Image
 
 
-def make_archive(name: str = "facades", escape: str = "", pairs: int = 3) -> bytes:
-    """A dataset as the Berkeley server packs it; `escape` is one more file of that name."""
+def make_archive(name: str = "facades", escape: str = "", pairs: int = 3, link: str = "") -> bytes:
+    """A dataset as the Berkeley server packs it; `escape` is one more file of that name, and with
+    `link` its folder is no folder but a link to there."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        folder = tarfile.TarInfo(name)
+        folder.type, folder.linkname = (tarfile.SYMTYPE, link) if link else (tarfile.DIRTYPE, "")
+        folder.mode = 0o755
+        tar.addfile(folder)
         names = [f"{name}/{split}/{k}.png" for split in ("train", "val") for k in range(pairs)]
         for k, file in enumerate([*names, *([escape] if escape else [])]):
             picture = io.BytesIO()

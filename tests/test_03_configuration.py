@@ -7,7 +7,7 @@ import pytest
 import image_to_image_translation as pix2pix
 
 
-def test_the_defaults_are_the_papers():
+def test_the_defaults():
     config = pix2pix.Train()
     assert (config.dataset, config.steps, config.batch_size, config.image_size) == (
         *("facades", 40_000),
@@ -44,6 +44,10 @@ def test_a_configuration_cannot_be_changed_by_accident():
         ("name", ".."),
         ("name", ""),
         ("dataset", "facade"),
+        ("steps", 2.5),
+        ("direction", "btoa"),
+        ("precision", "float16"),
+        ("xla", True),
     ],
 )
 def test_nonsense_is_refused_by_the_name_of_the_flag(field, value):

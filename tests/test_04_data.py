@@ -37,6 +37,17 @@ def test_a_good_archive_is_fetched_once(tmp_path, capsys):
     assert "about 31 MB" in capsys.readouterr().out
 
 
+def test_the_download_shows_a_bar(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pix2pix.sys.stdout, "isatty", lambda: True)
+    body = make_archive()
+    with serving(body) as (mirror, _):
+        pix2pix.fetch("facades", mirror, tmp_path)
+    megabytes = f"{len(body) / 1e6:.1f}"
+    lines = [line.strip() for line in capsys.readouterr().out.replace("\r", "\n").splitlines()]
+    assert f"Downloading facades.tar.gz [{'#' * 20}] {megabytes} of {megabytes} MB" in lines
+    assert f"Downloaded facades.tar.gz: {megabytes} MB" in lines
+
+
 def test_an_unpacked_folder_that_was_deleted_comes_back_without_the_network(tmp_path):
     with serving(make_archive()) as (mirror, _):
         shutil.rmtree(pix2pix.fetch("facades", mirror, tmp_path))
@@ -58,7 +69,8 @@ def test_a_download_killed_just_before_its_end_is_repaired(tmp_path):
     (tmp_path / "facades.tar.gz.part").write_bytes(body)
     with serving(body, "ranges") as (mirror, asked):
         pix2pix.fetch("facades", mirror, tmp_path)
-    assert asked == [f"bytes={len(body)}-", ""]
+    assert asked == [f"bytes={len(body)}-"]
+    assert (tmp_path / "facades.tar.gz").read_bytes() == body
 
 
 def test_a_killed_unpacking_is_repaired(tmp_path):
@@ -104,11 +116,21 @@ def damaged(kind: str) -> bytes:
         return b"<html>Sorry</html>"
     if kind == "another dataset":
         return make_archive("maps")
+    if kind == "no pairs":
+        return make_archive(pairs=0)
+    if kind in ("links out", "links to itself"):
+        return make_archive(pairs=0, link="/etc" if kind == "links out" else ".")
     body[len(body) // 2 if kind == "flipped" else -5] ^= 1  # gzip's checksum is at the very end
     return bytes(body)
 
 
-@pytest.mark.parametrize("kind", ["cut", "a web page", "another dataset", "flipped", "checksum"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("cut", "a web page", "another dataset", "flipped", "checksum"),
+        *("no pairs", "links out", "links to itself"),
+    ],
+)
 def test_a_broken_archive_is_named_and_never_stays(tmp_path, kind):
     with serving(damaged(kind)) as (mirror, _):
         message = refused(mirror, tmp_path)
@@ -337,8 +359,7 @@ def test_synthetic_splits_share_no_picture(small):
         "val": 100,
         "test": 106,
     }
-    names = [name for pairs in splits.values() for name in pairs.names]
-    assert len(set(names)) == len(names) == 606
+    identities = [identity for pairs in splits.values() for identity in pairs.identities]
+    assert len(set(identities)) == len(identities) == 606
     first, drawn = splits["val"].read(0), pix2pix.draw_facade(0, 400, 32)
     np.testing.assert_array_equal(first, drawn[::-1])
-    assert tf.executing_eagerly()

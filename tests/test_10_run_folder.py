@@ -42,7 +42,7 @@ def test_what_a_run_leaves_behind(small, finished):
     saved = json.loads((finished / "config.json").read_text())
     assert saved["image_size"] == 32
     assert saved["found"]["direction"] == "BtoA"
-    assert saved["found"]["dataset"].startswith("400 training pairs")
+    assert saved["found"]["pairs"].startswith("400 pairs with fingerprint ")
     header, *rows = (finished / "metrics.csv").read_text().splitlines()
     assert header == (
         "step,generator_total,generator_gan,generator_l1,discriminator,steps_per_second"
@@ -172,11 +172,11 @@ def test_a_file_takes_its_name_only_when_it_is_complete(tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"image_size": 64}, "image size: 32 there, 64 here"),
-        ({"generator_filters": 8}, "generator filters: 4 there, 8 here"),
-        ({"discriminator_filters": 8}, "discriminator filters: 4 there, 8 here"),
-        ({"direction": "AtoB"}, "direction: BtoA there, AtoB here"),
-        ({"seed": 1}, "dataset: 400 training pairs"),
+        ({"image_size": 64}, "image size 32, not 64"),
+        ({"generator_filters": 8}, "generator filters 4, not 8"),
+        ({"discriminator_filters": 8}, "discriminator filters 4, not 8"),
+        ({"direction": "AtoB"}, "direction BtoA, not AtoB"),
+        ({"seed": 1}, "dataset synthetic (400 pairs"),
     ],
 )
 def test_another_run_in_the_same_folder_is_refused(small, finished, change, named):
@@ -196,12 +196,20 @@ def test_another_dataset_of_the_same_name_is_refused_but_a_moved_one_is_not(
     moved = shutil.move(pair_folder, tmp_path / "elsewhere")
     pix2pix.train(dataclasses.replace(config, dataset=str(moved), steps=6))
     (moved / "train/0.png").unlink()
-    with pytest.raises(pix2pix.UserError, match="another dataset: 6 training .* there, 5 training"):
+    with pytest.raises(
+        pix2pix.UserError, match=r"dataset .* \(6 pairs .*, not .*elsewhere \(5 pairs"
+    ):
         pix2pix.train(dataclasses.replace(config, dataset=str(moved), steps=8))
+
+
+def test_a_start_that_trains_nothing_changes_nothing(small, finished):
+    before = (finished / "config.json").read_text()
+    pix2pix.train(dataclasses.replace(small, steps=3, learning_rate=1e-3))  # it has 4 already
+    assert (finished / "config.json").read_text() == before
 
 
 def test_a_changed_learning_rate_is_said_and_used(small, finished, capsys):
     pix2pix.train(dataclasses.replace(small, steps=6, learning_rate=1e-3))
-    assert "Changed from here on: --learning-rate 0.0002 → 0.001" in capsys.readouterr().out
+    assert "--learning-rate 0.0002 → 0.001, from here on" in capsys.readouterr().out
     rate = weights(finished, 6)["generator_optimizer/_learning_rate/.ATTRIBUTES/VARIABLE_VALUE"]
     assert rate == pytest.approx(1e-3)

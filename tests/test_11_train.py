@@ -1,12 +1,15 @@
 """Section 11: the loop, and that nothing stops it for good. Real processes, really killed."""
 
 import dataclasses
+import select
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 import tensorflow as tf
-from conftest import assert_same_weights, errors, flags, start, weights
+from conftest import SCRIPT, assert_same_weights, errors, flags, start, weights
 
 import image_to_image_translation as pix2pix
 
@@ -73,6 +76,7 @@ def test_a_stop_request_saves_and_says_how_to_go_on(small, which):
     config = dataclasses.replace(small, steps=100_000, checkpoint_every=100_000, name="stopped")
     folder = pix2pix.run_folder(config)
     process = start("train", *flags(config))
+    assert select.select([process.stdout], [], [], 30)[0], "nothing was said before the first step"
     while not (folder / "metrics.csv").exists() or len(rows(folder)) < 3:
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
@@ -92,11 +96,33 @@ def test_a_stop_request_saves_and_says_how_to_go_on(small, which):
 
 
 def test_a_second_stop_request_is_not_waited_for():
+    program = """if True:
+        import signal
+        import image_to_image_translation as pix2pix
+        with pix2pix.stop_requests() as requests:
+            signal.raise_signal(signal.SIGINT)
+            print("first", requests == [signal.SIGINT], flush=True)
+            signal.raise_signal(signal.SIGINT)
+            print("second", flush=True)
+    """
+    process = subprocess.run(
+        [sys.executable, "-c", program], cwd=SCRIPT.parent, stdout=subprocess.PIPE, check=False
+    )
+    assert (process.returncode, process.stdout) == (-signal.SIGINT, b"first True\n")
+
+
+def test_a_hang_up_is_heeded_but_not_under_nohup():
+    handler = signal.getsignal(signal.SIGHUP)
     with pix2pix.stop_requests() as requests:
-        signal.raise_signal(signal.SIGTERM)
-        assert requests == [signal.SIGTERM]
-        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
-        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        signal.raise_signal(signal.SIGHUP)
+    assert requests == [signal.SIGHUP]
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
+        with pix2pix.stop_requests() as requests:
+            signal.raise_signal(signal.SIGHUP)
+        assert requests == []
+    finally:
+        signal.signal(signal.SIGHUP, handler)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -138,6 +164,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_overwrites_nothing(small):
     assert len(pix2pix.checkpoints(folder)) == 2
 
 
+def test_weights_that_have_run_away_are_not_saved(small):
+    config = dataclasses.replace(small, checkpoint_every=1, log_every=100, learning_rate=1e30)
+    with pytest.raises(pix2pix.UserError, match="between steps 1 and 1.*good checkpoint is none"):
+        pix2pix.train(config)  # the loss of step 1 is still that of the first weights
+    assert pix2pix.checkpoints(pix2pix.run_folder(config)) == []
+
+
 def test_it_says_what_it_is_about_to_do(small, monkeypatch, capsys):
     monkeypatch.setattr(pix2pix, "seconds_per_step", lambda *_: 1.5)
     monkeypatch.setattr(pix2pix, "train_steps", lambda *_: None)
@@ -150,7 +183,7 @@ def test_it_says_what_it_is_about_to_do(small, monkeypatch, capsys):
     assert "about 16:40:00, 1.5 s a step" in said
     if not tf.config.list_physical_devices("GPU"):
         assert "No GPU found, so 40,000 steps will take hours." in said
-        assert "train --steps 500 --name try" in said
+        assert "train --dataset synthetic --steps 500 --name try" in said
 
 
 def test_previews_come_from_training_pairs_only_if_there_is_nothing_else(

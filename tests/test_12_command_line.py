@@ -47,8 +47,15 @@ def test_flags_beat_a_saved_configuration(tmp_path):
     path = tmp_path / "saved.json"
     path.write_text(json.dumps({**saved, "found": {}}, default=str))
     parsed = pix2pix.parse(["--config", str(path), "--steps", "9"])
-    assert (parsed.dataset, parsed.steps, parsed.seed) == ("maps", 9, 5)
-    assert parsed.name is None  # only flags say where a run lives
+    assert (parsed.dataset, parsed.steps, parsed.seed, parsed.name) == ("maps", 9, 5, "old")
+    assert pix2pix.parse(["--config", str(path), "--name", "new"]).name == "new"
+
+
+def test_a_run_folder_can_be_renamed(small, tmp_path):
+    pix2pix.train(dataclasses.replace(small, name="before"))
+    (small.output / "before").rename(small.output / "after")
+    parsed = pix2pix.parse(["--output", str(small.output), "--name", "after"])
+    assert pix2pix.run_folder(parsed) == small.output / "after"
 
 
 def test_going_on_needs_no_flag_to_be_repeated(small):
@@ -58,7 +65,7 @@ def test_going_on_needs_no_flag_to_be_repeated(small):
     assert parsed == expected
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '{"stepz": 3}'])
+@pytest.mark.parametrize("content", ["{", "[1]", '{"stepz": 3}', '{"found": [1]}'])
 def test_a_broken_configuration_is_named(tmp_path, content, capsys):
     path = tmp_path / "broken.json"
     path.write_text(content)
@@ -82,7 +89,9 @@ def test_a_configuration_that_is_not_there(capsys):
         (pix2pix.UserError("what and how"), 1, "error: what and how\n"),
         (pix2pix.UsageError("--flag must"), 2, "error: --flag must\n"),
         (PermissionError(13, "Permission denied", "/f"), 1, "Permission denied: '/f'\n"),
+        (OSError(28, "No space left on device", "/f"), 1, "Free some space and start again"),
         (tf.errors.ResourceExhaustedError(None, None, "OOM\nat op"), 1, "--batch-size"),
+        (tf.errors.ResourceExhaustedError(None, None, "f; No space left"), 1, "Free some space"),
     ],
 )
 def test_errors_end_in_one_line(monkeypatch, capsys, error, status, said):
