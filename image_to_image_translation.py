@@ -21,7 +21,6 @@ In a notebook, `import image_to_image_translation as pix2pix`, then
 
 # --- 2. Imports, constants and small tools --------------------------------------------------------
 
-import errno
 import fcntl
 import gzip
 import hashlib
@@ -203,30 +202,27 @@ class Train:
 
 def check_config(config: Train) -> None:
     """Refuse values that make no sense, before anything is read or written."""
-    size, name = config.image_size, config.name
+    size, name, dataset = config.image_size, config.name, config.dataset
+    floats = ("auto", "float32", "bfloat16")
     rules = {
-        "direction": (config.direction in (None, "AtoB", "BtoA"), "AtoB or BtoA"),
-        "precision": (
-            config.precision in ("auto", "float32", "bfloat16"),
-            "auto, float32 or bfloat16",
+        "dataset": (
+            dataset in DATASETS or Path(dataset).is_dir(),
+            f"{', '.join(DATASETS)} or an existing folder",
         ),
-        "xla": (config.xla in ("auto", "on", "off"), "auto, on or off"),
+        "direction": (config.direction in (None, "AtoB", "BtoA"), "AtoB or BtoA"),
         "image_size": (size >= 32 and size.bit_count() == 1, "a power of two from 32 on"),
         "learning_rate": (0 < config.learning_rate < math.inf, "above 0"),
         "beta_1": (0 <= config.beta_1 < 1, "at least 0 and below 1"),
         "l1_weight": (0 <= config.l1_weight < math.inf, "at least 0"),
         "seed": (0 <= config.seed < 2**32, "from 0 to 4294967295"),
         "name": (name is None or name == Path(name).name not in ("", ".."), "a plain name"),
-        "dataset": (
-            config.dataset in DATASETS or Path(config.dataset).is_dir(),
-            f"{', '.join(DATASETS)} or an existing folder",
-        ),
+        "precision": (config.precision in floats, "auto, float32 or bfloat16"),
+        "xla": (config.xla in ("auto", "on", "off"), "auto, on or off"),
     }
-    counts = ("steps", "batch_size", "generator_filters", "discriminator_filters", "log_every")
-    counts += ("preview_every", "checkpoint_every", "keep_checkpoints")
-    for field in counts:
-        value = getattr(config, field)
-        rules[field] = (isinstance(value, int) and value >= 1, "a whole number of at least 1")
+    for field in fields(Train):
+        if field.type is int and field.name not in rules:
+            value = getattr(config, field.name)
+            rules[field.name] = (isinstance(value, int) and value >= 1, "a whole number above 0")
     for field, (holds, rule) in rules.items():
         if not holds:
             raise UsageError(f"{flag(field)} must be {rule}, not {getattr(config, field)}.")
@@ -337,13 +333,9 @@ def fetch(name: str, mirror: str, data_dir: Path) -> Path:
                 download(url, archive)
             unpack(archive, folder)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-                raise UserError(
-                    f"{data_dir}: no space left for {name}; free some, or use --data-dir."
-                ) from error
             raise UserError(
-                f"{url}: {error}. Try again, or use --mirror URL, --dataset FOLDER or "
-                "--dataset synthetic."
+                f"{url} to {data_dir}: {error}. Try again, or use --data-dir FOLDER, --mirror URL, "
+                "--dataset FOLDER or --dataset synthetic."
             ) from error
     return folder
 
@@ -573,7 +565,7 @@ def build_generator(config: Train) -> keras.Model:
         if level > 0:
             x = layers.LeakyReLU(0.2)(x)
         x = convolution(layers.Conv2D, count, stride=2, use_bias=False)(x)
-        if 0 < level < depth - 1:  # paper: not the first; nor a 1×1 map, which it would set to zero
+        if 0 < level < depth - 1:  # paper: not the first. Nor a 1×1 map: it would become zero
             x = normalisation()(x)
         skips.append(x)  # [batch, size / 2^(level+1), size / 2^(level+1), count]
 
