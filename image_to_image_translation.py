@@ -13,7 +13,7 @@ bottom in the order the data flows; `grep "^# --- "` prints its table of content
 The first command downloads 31 MB and trains for 40,000 steps: hours on a processor, so try
 `--steps 500` there first. The last one needs no download and takes two minutes on two cores.
 Everything a run makes is in `training_checkpoints/NAME`. Stop it at any moment and give the same
-command again: it goes on from its last checkpoint exactly as if it had never stopped.
+command again: it goes on from its last checkpoint as if it had never stopped.
 
 In a notebook, `import image_to_image_translation as pix2pix`, then
 `pix2pix.train(pix2pix.Train(dataset="synthetic", image_size=64, steps=1000))`.
@@ -944,7 +944,7 @@ def stop_requests() -> Iterator[list[int]]:
 def seconds_per_step(run: tf.train.Checkpoint, source: tf.Tensor) -> float:
     """A guess from the generator alone, which is about a fifth of a step."""
     times = []
-    for _ in range(5):  # the first ones also trace and allocate
+    for _ in range(20):  # the first ones also trace and allocate, others may be disturbed
         start = time.monotonic()
         generate(run.generator, source).numpy()
         times.append(time.monotonic() - start)
