@@ -990,11 +990,7 @@ class Clock:
 
 
 def train_steps(
-    config: Train,
-    run: tf.train.Checkpoint,
-    pairs: Pairs,
-    examples: tuple[tf.Tensor, tf.Tensor],
-    folder: Path,
+    config: Train, run: tf.train.Checkpoint, pairs: Pairs, examples: tuple, folder: Path
 ) -> None:
     """The loop: step, log, preview, save."""
     first, total, shown = int(run.step), config.steps, None
