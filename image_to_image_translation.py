@@ -800,6 +800,11 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("ckpt-")))
 
 
+def last_good(folder: Path) -> str:
+    """What a run goes on from."""
+    return checkpoints(folder)[-1].name if checkpoints(folder) else "step 0"
+
+
 def sweep(folder: Path) -> None:
     """Remove what a killed or failed save has left half-written."""
     complete = {path.name for path in checkpoints(folder)}
@@ -844,10 +849,9 @@ def save(run: tf.train.Checkpoint, source: tf.Tensor, folder: Path, keep: int) -
         partial.rmdir()
     except (OSError, tf.errors.OpError) as error:
         sweep(folder)
-        good = [path.name for path in checkpoints(folder)]
         raise UserError(
             f"{folder}: step {step:,} could not be saved ({reason(error)}). "
-            f"Free some space and start again; it goes on from {good[-1] if good else 'step 0'}."
+            f"Free some space and start again; it goes on from {last_good(folder)}."
         ) from error
     for old in checkpoints(folder)[:-keep]:
         for part in folder.glob(f"{old.name}.*"):
@@ -879,11 +883,11 @@ def summarise(writer: tf.summary.SummaryWriter, step: int, values: dict | Path) 
 
 def not_finite(run: tf.train.Checkpoint, folder: Path) -> UserError:
     """What to say when numbers have run away."""
-    good = [path.name for path in checkpoints(folder)]
+    step, since = int(run.step), int(run.logged) + 1
     return UserError(
-        f"{folder}: a loss stopped being finite between steps {int(run.logged) + 1:,} and "
-        f"{int(run.step):,}; nothing was overwritten, the last good checkpoint is "
-        f"{good[-1] if good else 'none'}. Try a smaller --learning-rate."
+        f"{folder}: a loss stopped being finite between steps {min(since, step):,} and {step:,}; "
+        f"nothing was overwritten, the last good checkpoint is {last_good(folder)}. "
+        "Try a smaller --learning-rate."
     )
 
 
@@ -1072,12 +1076,9 @@ def parse(arguments: list[str]) -> Train:
     if not config.config and not path.exists():
         return config
     saved = read_config(path)
-    known_otherwise = (
-        ("found", "config") if config.config else ("found", "config", "output", "name")
-    )
-    for field in known_otherwise:
-        saved.pop(field, None)
-    flags = [f"{flag(field)}={value}" for field, value in saved.items() if value is not None]
+    del saved["found"]
+    told_anew = {"config"} if config.config else {"config", "output", "name"}
+    flags = [f"{flag(k)}={v}" for k, v in saved.items() if v is not None and k not in told_anew]
     return tyro.cli(Train, args=[*flags, *arguments])
 
 
