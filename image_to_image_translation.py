@@ -39,13 +39,14 @@ import time
 import urllib.error
 import urllib.request
 import zlib
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args, get_origin
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ chatter; 0 brings it back
 
@@ -54,13 +55,15 @@ import matplotlib.figure
 import numpy as np
 import tensorflow as tf
 import tyro
-from keras import layers
+from keras import layers, ops
 from PIL import Image
 
-CACHE_BYTES = 2 * 2**30  # decoded pairs are kept in memory up to this size
+CACHE_BYTES = 2 * 2**30  # pictures are kept in memory, at the size they are used at, up to this
 NETWORK_TIMEOUT = 60  # seconds without a byte before a download is given up
 CLASHES = (FileExistsError, IsADirectoryError, NotADirectoryError)  # of an archive with itself
 IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+SPLITS = ("train", "val", "test")
+LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue are (ITU-R BT.601)
 COMMAND = "python image_to_image_translation.py train"
 LOSSES = ("generator_total", "generator_gan", "generator_l1", "discriminator")
 
@@ -126,6 +129,11 @@ def show(text: str, keep: bool = True) -> None:
             print(f"{text[:width]:<{width}}", end="\r", flush=True)
 
 
+def show_bar(what: str, done: int, total: int, amount: str) -> None:
+    """A line that shows how far something is."""
+    show(f"{what} [{'#' * (20 * done // max(done, total)):<20}] {amount}", keep=False)
+
+
 # --- 3. Configuration -----------------------------------------------------------------------------
 
 
@@ -153,27 +161,64 @@ class Train:
     """Train a generator on pairs of pictures; started again, go on where it stopped."""
 
     dataset: str = "facades"
-    """facades, maps, cityscapes, edges2shoes, edges2handbags or night2day (downloaded once); a
-    folder with train/ and val/ or test/ of side-by-side pairs; or synthetic, drawn on the spot."""
-    direction: Literal["AtoB", "BtoA"] | None = None
-    """A is the left half of a pair, B the right one; the first is turned into the second.
-    Default: the dataset's own (BtoA for facades, cityscapes, night2day, synthetic), else AtoB."""
-    image_size: int = 256
-    """Height and width the networks work at: a power of two from 32 on."""
+    """facades, maps, cityscapes, edges2shoes, edges2handbags or night2day (downloaded once), your
+    own folder, or synthetic, drawn on the spot."""
+    source_dir: Path | None = None
+    """Instead of a dataset: the folder of the sources, A, paired by file name with target_dir."""
+    target_dir: Path | None = None
+    """The folder of the targets, B."""
+    direction: Literal["AtoB", "BtoA", None] = None
+    """A is the left half of a pair (or the folder A, the sketch, …), B the right one. Default: the
+    dataset's own (BtoA for facades, cityscapes, night2day, synthetic), else AtoB."""
+    task: Literal["pairs", "colorize", "super-resolve", "sketch", "inpaint"] = "pairs"
+    """All but pairs make the source from plain photos: any folder, or the targets of a dataset."""
+    scale: int = 4
+    """super-resolve: how many times larger."""
+    holdout: float = 0.1
+    """Share of the pairs kept out of the training where there is neither val/ nor test/."""
+    skip_broken: bool = False
+    """Go on without the pairs that are broken or lack their partner."""
+    image_size: int | str = 256
+    """What the networks work at: 256, or 256x512 for height×width; multiples of 32."""
+    fit: Literal["stretch", "crop"] = "stretch"
+    """How pictures of another shape get there: stretched, or cut to the shape around the middle."""
+    crop: bool = False
+    """Cut pictures to the image size at full resolution instead of resizing them."""
+    jitter: bool = True
+    """Enlarge and cut at random; without it, the whole picture (with --crop, its middle)."""
+    flip: bool = True
+    """Mirror every other pair, at random."""
+    source_channels: Literal[1, 3, 4, None] = None
+    """1 is grey, 3 RGB, 4 RGB with transparency. Default: what the pictures have."""
+    target_channels: Literal[1, 3, 4, None] = None
+    """The same for the targets."""
     steps: int = 40_000
     """Train until this many steps are done, counted from the very first one."""
     batch_size: int = 1
     """Pairs per step."""
     learning_rate: float = 2e-4
     """Adam's step size, for both networks."""
+    learning_rate_decay_from: int | None = None
+    """From this step on the learning rate falls linearly, to zero at the end. Default: never."""
     beta_1: float = 0.5
     """Adam's momentum, for both networks."""
     l1_weight: float = 100.0
     """How much the L1 distance to the ground truth counts against deceiving the discriminator."""
+    gan_loss: Literal["vanilla", "least-squares", "hinge"] = "vanilla"
+    """What the discriminator's verdict costs both networks."""
     generator_filters: int = 64
     """Filters of the generator's first layer; the others follow."""
     discriminator_filters: int = 64
     """Filters of the discriminator's first layer; the others follow."""
+    depth: int | None = None
+    """How often the generator halves the picture. Default: as often as both sides can be halved."""
+    normalization: Literal["instance", "batch", "none"] = "instance"
+    """instance: each picture on its own. batch: all of a batch together, moving averages after the
+    training; for batches well above 1."""
+    upsampling: Literal["transposed", "resize"] = "transposed"
+    """resize: double the pixels and convolve, against checkerboard patterns; slower."""
+    average_weights: float = 0.0
+    """0.999, say: previews and generator.keras use a moving average of the generator's weights."""
     seed: int = 0
     """Decides the initial weights, the order of the pairs, jitter and dropout."""
     log_every: int = 100
@@ -187,7 +232,7 @@ class Train:
     output: Path = Path("training_checkpoints")
     """Where run folders live."""
     name: str | None = None
-    """The run folder is output/name. Default: the dataset's name."""
+    """The run folder is output/name. Default: the dataset's name, and the task's."""
     data_dir: Path = Path("~/.keras/datasets/pix2pix")
     """Where archives are kept and unpacked."""
     mirror: str = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/"
@@ -200,32 +245,97 @@ class Train:
     """A config.json to start from; flags beat it. Only on the command line."""
 
 
+@dataclass(frozen=True)
+class Inspect(Train):
+    """Look at a dataset before training: what is in it, what is broken, and, as a picture, what
+    the network would see. Takes all flags of train."""
+
+    dataset: tyro.conf.Positional[str] = "facades"
+    """What --dataset of train takes."""
+
+
+def picture_size(config: Train) -> tuple[int, int]:
+    """--image-size as (height, width)."""
+    height, _, width = str(config.image_size).partition("x")
+    return int(height), int(width or height)
+
+
+def halvings(config: Train) -> int:
+    """How often both sides of the image size can be halved."""
+    common = math.gcd(*picture_size(config))
+    return (common & -common).bit_length() - 1
+
+
+# What a value must be: a test of the configuration, and its words in "--flag must be ...".
+RULES = {
+    "dataset": (
+        lambda c: c.source_dir or c.dataset in DATASETS or Path(c.dataset).is_dir(),
+        f"{', '.join(DATASETS)} or an existing folder",
+    ),
+    "source_dir": (
+        lambda c: bool(c.source_dir) == bool(c.target_dir) and Path(c.source_dir or ".").is_dir(),
+        "an existing folder, together with --target-dir",
+    ),
+    "target_dir": (lambda c: Path(c.target_dir or ".").is_dir(), "an existing folder"),
+    "direction": (
+        lambda c: c.direction != "BtoA" or c.task in ("pairs", "sketch"),
+        "AtoB with this --task",
+    ),
+    "image_size": (
+        lambda c: (
+            re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", str(c.image_size))
+            and min(picture_size(c)) >= 32
+            and (c.depth or halvings(c) >= 5)
+        ),
+        "SIZE or HEIGHTxWIDTH, from 32 on and multiples of 32 (unless there is a --depth below 5)",
+    ),
+    "depth": (
+        lambda c: c.depth in (None, *range(2, halvings(c) + 1)),
+        "at least 2 and at most how often the image size can be halved",
+    ),
+    "scale": (
+        lambda c: (
+            c.scale > 1 and (c.task != "super-resolve" or math.gcd(*picture_size(c)) % c.scale == 0)
+        ),
+        "at least 2 and divide the image size",
+    ),
+    "holdout": (lambda c: 0 <= c.holdout < 1, "at least 0 and below 1"),
+    "source_channels": (lambda c: c.task == "pairs" or not c.source_channels, "left to --task"),
+    "target_channels": (lambda c: c.task == "pairs" or not c.target_channels, "left to --task"),
+    "normalization": (
+        lambda c: c.normalization != "batch" or c.batch_size > 1,
+        "instance or none at a --batch-size of 1",
+    ),
+    "learning_rate": (lambda c: 0 < c.learning_rate < math.inf, "above 0"),
+    "learning_rate_decay_from": (
+        lambda c: c.learning_rate_decay_from in (None, *range(c.steps)),
+        "a step before the last",
+    ),
+    "average_weights": (lambda c: 0 <= c.average_weights < 1, "at least 0 and below 1"),
+    "beta_1": (lambda c: 0 <= c.beta_1 < 1, "at least 0 and below 1"),
+    "l1_weight": (lambda c: 0 <= c.l1_weight < math.inf, "at least 0"),
+    "seed": (lambda c: 0 <= c.seed < 2**32, "from 0 to 4294967295"),
+    "name": (
+        lambda c: c.name is None or c.name == Path(c.name).name not in ("", ".."),
+        "a plain name",
+    ),
+}
+
+
 def check_config(config: Train) -> None:
     """Refuse values that make no sense, before anything is read or written."""
-    size, name, dataset = config.image_size, config.name, config.dataset
-    floats = ("auto", "float32", "bfloat16")
-    rules = {
-        "dataset": (
-            dataset in DATASETS or Path(dataset).is_dir(),
-            f"{', '.join(DATASETS)} or an existing folder",
-        ),
-        "direction": (config.direction in (None, "AtoB", "BtoA"), "AtoB or BtoA"),
-        "image_size": (size >= 32 and size.bit_count() == 1, "a power of two from 32 on"),
-        "learning_rate": (0 < config.learning_rate < math.inf, "above 0"),
-        "beta_1": (0 <= config.beta_1 < 1, "at least 0 and below 1"),
-        "l1_weight": (0 <= config.l1_weight < math.inf, "at least 0"),
-        "seed": (0 <= config.seed < 2**32, "from 0 to 4294967295"),
-        "name": (name is None or name == Path(name).name not in ("", ".."), "a plain name"),
-        "precision": (config.precision in floats, "auto, float32 or bfloat16"),
-        "xla": (config.xla in ("auto", "on", "off"), "auto, on or off"),
-    }
     for field in fields(Train):
-        if field.type is int and field.name not in rules:
-            value = getattr(config, field.name)
-            rules[field.name] = (isinstance(value, int) and value >= 1, "a whole number above 0")
-    for field, (holds, rule) in rules.items():
+        value, choices = getattr(config, field.name), get_args(field.type)
+        holds, rule = True, ""
+        if field.type is int and field.name != "seed":
+            holds, rule = isinstance(value, int) and value >= 1, "a whole number above 0"
+        elif get_origin(field.type) is Literal:
+            holds, rule = value in choices, "one of " + ", ".join(map(str, choices))
+        if holds and field.name in RULES:
+            test, rule = RULES[field.name]
+            holds = test(config)
         if not holds:
-            raise UsageError(f"{flag(field)} must be {rule}, not {getattr(config, field)}.")
+            raise UsageError(f"{flag(field.name)} must be {rule}, not {value}.")
 
 
 def read_config(path: Path) -> dict:
@@ -245,24 +355,31 @@ def read_config(path: Path) -> dict:
 
 # --- 4. Data --------------------------------------------------------------------------------------
 #
-# fetch → find pairs → check → jitter → batches. A is the left half of a pair on disk, B the right
-# one; from here on they are called source (what the generator gets) and target (the ground truth).
+# fetch → find → read → check → fit → jitter → (for a task) make the source → batches. A is the left
+# half of a pair on disk, or the first of two folders, B the other; from here on they are called
+# source (what the generator gets) and target (the ground truth).
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """One split of a dataset: `read(k)` gives pair k as two uint8 pictures [height, width, 3]."""
+    """One split of a dataset. `read(k)` gives the pictures of pair k, [height, width, channels] in
+    8 or 16 bits: source and target, or the photo alone that a task makes both from."""
 
-    identities: tuple[str, ...]  # what tells each pair from others, without reading it
-    read: Callable[[int], tuple[np.ndarray, np.ndarray]]
+    names: tuple[str, ...]  # what tells each pair from others, without reading it
+    read: Callable[[int], list[np.ndarray]]
+    files: tuple[tuple[Path, ...], ...] = ()
+    problems: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.identities)
+        return len(self.names)
 
     def __str__(self) -> str:
         """What tells these pairs from others, in a few letters."""
-        digest = hashlib.sha256(os.fsencode("\n".join(self.identities))).hexdigest()
+        digest = hashlib.sha256(os.fsencode("\n".join(self.names))).hexdigest()
         return f"{len(self):,} pairs with fingerprint {digest[:8]}"
+
+
+# --- 4a. Data: known datasets ---------------------------------------------------------------------
 
 
 def download(url: str, archive: Path) -> None:
@@ -285,9 +402,8 @@ def download(url: str, archive: Path) -> None:
             while chunk := response.read(2**20):
                 file.write(chunk)
                 done += len(chunk)
-                bar = f"[{'#' * (20 * done // max(done, total)):<20}]" if total else ""
-                line = f"Downloading {archive.name} {bar} {done / 1e6:.1f} of {total / 1e6:.1f} MB"
-                show(line, keep=False)
+                amount = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB"
+                show_bar(f"Downloading {archive.name}", done, total, amount)
     if done < total:
         raise OSError(f"the connection broke off after {done:,} of {total:,} bytes")
     os.replace(part, archive)
@@ -340,21 +456,7 @@ def fetch(name: str, mirror: str, data_dir: Path) -> Path:
     return folder
 
 
-def read_pair(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read a side-by-side picture and cut it exactly in the middle: (A, B)."""
-    try:
-        with Image.open(path) as image:
-            deep = image.mode[0] in "IF" or re.search(r";16[BLN]", str(image.tile))
-            pixels = np.asarray(image.convert("RGB"))
-    except Exception as error:  # Pillow raises a dozen kinds for damaged files
-        raise UserError(f"{path}: not a readable picture ({error}). Mend or remove it.") from error
-    if deep:
-        raise UserError(f"{path}: has more than 8 bits a channel. Convert it to 8 bits first.")
-    middle, odd = divmod(pixels.shape[1], 2)
-    if odd:
-        raise UserError(f"{path}: is {pixels.shape[1]} pixels wide, so it has no exact middle.")
-    return pixels[:, :middle], pixels[:, middle:]
-
+# --- 4b. Data: made-up facades --------------------------------------------------------------------
 
 # Classes of the CMP facade database in the colours the facades archive has them in, and the colour
 # the synthetic photos are painted with.
@@ -371,12 +473,13 @@ CMP = {
 }
 
 
-def plan_facade(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A made-up building as a map of class numbers [size, size]."""
-    plan = np.zeros((size, size), int)
+def plan_facade(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    """A made-up building as a map of class numbers [height, width]."""
+    plan = np.zeros(size, int)
 
     def paint(label: str, left: float, top: float, right: float, bottom: float) -> None:
-        rows, columns = np.rint(np.array([[top, bottom], [left, right]]) * size).astype(int)
+        edges = np.array([[top, bottom], [left, right]]) * np.array(size)[:, None]
+        rows, columns = np.rint(edges).astype(int)
         plan[slice(*rows), slice(*columns)] = list(CMP).index(label)
 
     left, right, roof = rng.uniform(0, 0.1), rng.uniform(0.9, 1), rng.uniform(0.05, 0.2)
@@ -400,13 +503,13 @@ def plan_facade(rng: np.random.Generator, size: int) -> np.ndarray:
     return plan
 
 
-def draw_facade(seed: int, number: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_facade(seed: int, number: int, size: tuple[int, int]) -> list[np.ndarray]:
     """Photo and label map of a made-up building, the same for the same seed and number."""
     rng = np.random.default_rng((seed, number))
     plan = plan_facade(rng, size)
     label_colours, paints = np.array(list(CMP.values()), np.uint8).swapaxes(0, 1)
     photo = paints[plan] * rng.uniform(0.85, 1.1) * rng.uniform(0.94, 1.06, 3)  # stone and weather
-    row, column = np.mgrid[:size, :size] * 256 // size
+    row, column = np.indices(size) * 256 // min(size)
     bricks = (row % 8 == 0) | ((column + row // 8 % 2 * 8) % 16 == 0)
     photo[bricks & (plan == list(CMP).index("facade"))] *= 0.86
     mirrored_sky = (row + column) % 96 < 40
@@ -414,89 +517,409 @@ def draw_facade(seed: int, number: int, size: int) -> tuple[np.ndarray, np.ndarr
     photo[1:][plan[1:] != plan[:-1]] *= 0.6  # shadows where one thing meets another
     photo[:, 1:][plan[:, 1:] != plan[:, :-1]] *= 0.6
     photo = photo * (1.1 - 0.2 * row / 256)[..., None] + rng.normal(0, 5, photo.shape)
-    return np.clip(np.rint(photo), 0, 255).astype(np.uint8), label_colours[plan]
+    return [np.clip(np.rint(photo), 0, 255).astype(np.uint8), label_colours[plan]]
 
 
-def folder_pairs(folder: Path) -> dict[str, Pairs]:
-    """The splits of a folder of side-by-side pairs, each in the order of its file names."""
-    splits = {}
-    for split in ("train", "val", "test"):
-        visible = sorted((folder / split).glob("[!.]*"))
-        files = [file for file in visible if file.suffix.lower() in IMAGE_SUFFIXES]
-        identities = tuple(f"{file.name}, {file.stat().st_size} bytes" for file in files)
-        splits[split] = Pairs(identities, lambda k, files=files: read_pair(files[k]))
-    if not splits["train"]:
-        raise UserError(
-            f"{folder}: no pairs in {folder / 'train'}. Put side-by-side pictures there (source "
-            "and target in one file, left and right), or use --dataset synthetic."
-        )
-    return splits
-
-
-def synthetic_pairs(seed: int, size: int) -> dict[str, Pairs]:
+def synthetic_pairs(seed: int, size: tuple[int, int]) -> dict[str, Pairs]:
     """The splits of the synthetic dataset, with as many pairs as facades has."""
     splits, first = {}, 0
-    for split, count in (("train", 400), ("val", 100), ("test", 106)):
-        identities = tuple(f"facade {first + k} of seed {seed}" for k in range(count))
-        splits[split] = Pairs(identities, lambda k, first=first: draw_facade(seed, first + k, size))
+    for split, count in zip(SPLITS, (400, 100, 106), strict=True):
+        names = tuple(f"facade {first + k} of seed {seed}" for k in range(count))
+        splits[split] = Pairs(names, lambda k, first=first: draw_facade(seed, first + k, size))
         first += count
     return splits
 
 
+# --- 4c. Data: finding pairs ----------------------------------------------------------------------
+
+SIDES = (("A", "B"), ("input", "target"), ("input", "output"))
+LAYOUTS = ("{side}/{split}", "{split}/{side}", "{split}{side}", "{split}_{side}", "{side}")
+
+
+def find_folders(config: Train, folder: Path) -> dict[str, tuple[Path, ...]]:
+    """The folders of each split: two with a side each, or one of side-by-side pairs or photos."""
+    sides = [(str(config.source_dir), str(config.target_dir))] if config.source_dir else SIDES
+    two = [(layout, pair) for pair in sides for layout in LAYOUTS]
+    for layout, names in (*two, ("{split}", ("",)), ("", ("",))):
+        found = {
+            split: tuple(folder / layout.format(side=name, split=split) for name in names)
+            for split in (SPLITS if "{split}" in layout else SPLITS[:1])
+        }
+        if all(each.is_dir() for each in found["train"]):
+            break
+    return found
+
+
+def find_files(folders: tuple[Path, ...]) -> tuple[list[tuple[Path, ...]], list[str]]:
+    """The files of each pair, those of two folders matched by their stem; and what has no match."""
+    sides = defaultdict(lambda: [[] for _ in folders])
+    for number, folder in enumerate(folders):
+        for file in sorted(folder.glob("[!.]*")):
+            if file.suffix.lower() in IMAGE_SUFFIXES:
+                sides[file.stem if len(folders) == 2 else file.name][number].append(file)
+    pairs, problems = [], []
+    for found in sides.values():
+        files = [file for side in found for file in side]
+        missing = [str(folder) for folder, side in zip(folders, found, strict=True) if not side]
+        if missing or len(files) > len(folders):
+            what = f"no partner in {missing[0]}" if missing else "too many for one pair"
+            problems.append(f"{' and '.join(map(str, files))}: {what}")
+        else:
+            pairs.append(tuple(files))
+    return pairs, problems
+
+
+def hold_out(files: list, config: Train, folder: Path) -> tuple[list, list]:
+    """Divide the files of a dataset that has only training pairs, always alike for a seed."""
+
+    def lot(pair: tuple[Path, ...]) -> bytes:  # drawn by name: more files do not change it
+        return hashlib.sha256(os.fsencode(f"{config.seed} {pair[0].stem}")).digest()
+
+    count = max(1, round(len(files) * config.holdout)) if config.holdout and len(files) > 1 else 0
+    held = set(sorted(files, key=lot)[:count])
+    if held:
+        show(f"Held out  {count:,} of {len(files):,} pairs: {folder} has neither val/ nor test/")
+    return [pair for pair in files if pair not in held], [pair for pair in files if pair in held]
+
+
+def file_pairs(files: list, problems: list[str], side_by_side: bool) -> Pairs:
+    """Files as Pairs."""
+    names = (", ".join(f"{f.name}, {f.stat().st_size} bytes" for f in pair) for pair in files)
+    read = lambda k: read_pair(files[k], side_by_side)  # noqa: E731
+    return Pairs(tuple(names), read, tuple(files), tuple(problems))
+
+
+def folder_pairs(config: Train, folder: Path, photos: bool) -> dict[str, Pairs]:
+    """The splits of a folder of pairs, or of photos, each in the order of its file names."""
+    folders = find_folders(config, folder)
+    found = {split: find_files(folders.get(split, ())) for split in SPLITS}
+    files, problems = found["train"]
+    if not files and not problems:
+        raise UserError(
+            f"{' and '.join(map(str, folders['train']))}: no pictures. Put pairs there, side by "
+            'side in one file, or in A/ and B/ under the same names (see README, "Your own '
+            'pictures"), or use --dataset synthetic.'
+        )
+    if not found["val"][0] and not found["test"][0]:
+        files, held = hold_out(files, config, folder)
+        found |= {"train": (files, problems), "val": (held, [])}
+    side_by_side = len(folders["train"]) == 1 and not photos
+    return {split: file_pairs(*found[split], side_by_side) for split in SPLITS}
+
+
 def find_pairs(config: Train) -> tuple[dict[str, Pairs], str]:
     """The splits of the configured dataset by name, and the direction they are read in."""
-    if config.dataset == "synthetic":
-        splits = synthetic_pairs(config.seed, config.image_size)
-    elif config.dataset in DATASETS:
-        data_dir = Path(config.data_dir).expanduser()
-        splits = folder_pairs(fetch(config.dataset, config.mirror, data_dir))
+    known = DATASETS.get(config.dataset) if not config.source_dir else None
+    if known and config.dataset == "synthetic":
+        splits = synthetic_pairs(config.seed, picture_size(config))
+    elif known:
+        folder = fetch(config.dataset, config.mirror, Path(config.data_dir).expanduser())
+        splits = folder_pairs(config, folder, photos=False)
     else:
-        splits = folder_pairs(Path(config.dataset))
-    usual = DATASETS[config.dataset].direction if config.dataset in DATASETS else "AtoB"
-    direction = config.direction or usual
-    if direction == "BtoA":
-        for name, pairs in splits.items():
-            splits[name] = Pairs(pairs.identities, lambda k, read=pairs.read: read(k)[::-1])
+        folder = Path() if config.source_dir else Path(config.dataset)
+        splits = folder_pairs(config, folder, photos=config.task != "pairs")
+    usual = known.direction if known else "AtoB"
+    direction = config.direction or (usual if config.task == "pairs" else "AtoB")
+
+    def choose(pictures: list[np.ndarray]) -> list[np.ndarray]:
+        """Source and target, or for a task what is usually the target."""
+        if config.task == "pairs":
+            return pictures[::-1] if direction == "BtoA" else pictures
+        return pictures[:1] if usual == "BtoA" else pictures[-1:]
+
+    for name, pairs in splits.items():
+        read = lambda k, read=pairs.read: choose(read(k))  # noqa: E731
+        splits[name] = replace(pairs, read=read)
     return splits, direction
 
 
-def check_pairs(pairs: Pairs, what: str) -> Pairs:
+# --- 4d. Data: reading and checking ---------------------------------------------------------------
+
+
+def decode(path: Path) -> np.ndarray:
+    """The pixels of a picture as they are stored: 1 to 4 channels of 8 or 16 bits."""
+    with Image.open(path) as image:
+        encoded = path.read_bytes() if image.format in ("PNG", "JPEG") else b""
+        if image.format == "PNG":  # TensorFlow's is faster, minds checksums and knows 16-bit RGB
+            depth = tf.uint16 if encoded[24] == 16 else tf.uint8
+            pixels = tf.io.decode_png(encoded, dtype=depth).numpy()
+        elif image.format == "JPEG" and image.mode in ("L", "RGB"):
+            pixels = tf.io.decode_jpeg(encoded, dct_method="INTEGER_ACCURATE").numpy()
+        elif image.mode in ("I", "F"):
+            raise ValueError("32 bits a channel; convert it to 16")
+        elif image.mode.startswith("I;16"):
+            pixels = np.asarray(image).astype(np.uint16)
+        elif re.search(r";16[BLN]", str(image.tile)):  # several channels: Pillow would cut them
+            import tifffile
+
+            pixels = tifffile.imread(path)
+        else:
+            clear = "transparency" in image.info or image.mode[-1] in "Aa"
+            kept = {"1": "L", "L": "L", "LA": "LA"}
+            pixels = np.asarray(image.convert(kept.get(image.mode, "RGBA" if clear else "RGB")))
+        has_exif = image.format != "PNG" or b"eXIf" in encoded  # Pillow decodes a PNG to know
+        turned = image.getexif().get(0x0112, 1) if has_exif else 1  # how the camera was held
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    pixels = pixels.swapaxes(0, 1) if turned >= 5 else pixels
+    pixels = pixels[::-1] if turned in (3, 4, 7, 8) else pixels
+    return pixels[:, ::-1] if turned in (2, 3, 6, 7) else pixels
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """A picture the right way up; one whose alpha is opaque everywhere has none.
+
+    Palettes, CMYK and the like become RGB; of an animation, the first picture is taken.
+    """
+    try:
+        pixels = decode(path)
+    except ModuleNotFoundError as error:
+        raise UserError(f"{path}: pip install tifffile imagecodecs to read it") from error
+    except Exception as error:  # decoders raise a dozen kinds for damaged files
+        raise UserError(f"{path}: not a readable picture ({reason(error)})") from error
+    has_alpha = pixels.shape[2] in (2, 4)
+    if has_alpha and (pixels[..., -1] == np.iinfo(pixels.dtype).max).all():
+        pixels = pixels[..., :-1]
+    return pixels
+
+
+def read_pair(files: tuple[Path, ...], side_by_side: bool) -> list[np.ndarray]:
+    """A and B, or the photo alone if there is only one."""
+    pictures = [read_picture(file) for file in files]
+    height, width = pictures[0].shape[:2]
+    if side_by_side:
+        if width % 2:
+            raise UserError(f"{files[0]}: is {width} pixels wide, so it has no exact middle")
+        return [pictures[0][:, : width // 2], pictures[0][:, width // 2 :]]
+    if pictures[-1].shape[:2] != (height, width):
+        sizes = " and ".join(f"{p.shape[0]}×{p.shape[1]}" for p in pictures)
+        raise UserError(f"{files[0]}: differs in size from {files[1]} ({sizes})")
+    return pictures
+
+
+def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Grey, RGB or RGBA: what was transparent becomes white, and added alpha is opaque."""
+    if pixels.shape[2] == channels:
+        return pixels
+    full = np.iinfo(pixels.dtype).max
+    colour, alpha = pixels[..., :3], np.full_like(pixels[..., :1], full)
+    if pixels.shape[2] in (2, 4):
+        colour, alpha = pixels[..., :-1], pixels[..., -1:]
+    if channels < 4:
+        colour = full - (full - colour.astype(float)) * (alpha / full)
+    if channels == 1 and colour.shape[2] == 3:
+        colour = colour @ np.array(LUMA)[:, None]
+    if channels >= 3:
+        colour = np.broadcast_to(colour, (*colour.shape[:2], 3))
+    pixels = np.concatenate([colour, alpha], -1) if channels == 4 else colour
+    return np.rint(pixels).astype(alpha.dtype)
+
+
+def fit(pixels: np.ndarray, size: tuple[int, int], config: Train) -> np.ndarray:
+    """Bring a picture to (height, width), as --crop and --fit say."""
+    height, width = pixels.shape[:2]
+    shape = size if config.crop else (height, width)
+    if config.fit == "crop" and not config.crop:
+        scale = min(height / size[0], width / size[1])
+        shape = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    top, left = (height - shape[0]) // 2, (width - shape[1]) // 2
+    pixels = pixels[top : top + shape[0], left : left + shape[1]]
+    if shape == size:
+        return pixels
+
+    def resize(plane: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(plane).resize(size[::-1], Image.Resampling.BILINEAR))
+
+    if pixels.dtype == np.uint8 and pixels.shape[2] == 3:
+        return resize(np.ascontiguousarray(pixels))
+    planes = [resize(plane.astype(np.float32)) for plane in np.moveaxis(pixels, -1, 0)]
+    return np.rint(np.stack(planes, axis=-1)).astype(pixels.dtype)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What reading a whole split has shown."""
+
+    pairs: Pairs  # the sound ones, at the size they are used at
+    sound: tuple[int, ...]  # their numbers in the split
+    problems: tuple[str, ...]
+    sizes: Counter[tuple[int, int]]  # height and width
+    kinds: Counter[tuple[tuple[int, int], ...]]  # of each picture of a pair: channels and bits
+
+
+def look(pairs: Pairs, k: int, size: tuple[int, int] | None, config: Train) -> tuple:
+    """Pair k as (its shape, channels and bits of each picture, the pictures fitted to the size)."""
+    pictures = pairs.read(k)
+    shape, least = pictures[0].shape[:2], picture_size(config)
+    if config.crop and (shape[0] < least[0] or shape[1] < least[1]):
+        shape, least = ("×".join(map(str, each)) for each in (shape, least))
+        raise UserError(f"{pairs.files[k][0]}: {shape} is too small to cut {least} from it")
+    kind = tuple((picture.shape[2], 8 * picture.itemsize) for picture in pictures)
+    return shape, kind, [fit(each, size, config) if size else each for each in pictures]
+
+
+def check_pairs(pairs: Pairs, size: tuple[int, int] | None, config: Train, what: str) -> Report:
     """Read every pair once, so that a broken file is found now and not at step 7,213; keep them
-    in memory if they fit, so that they need not be read again."""
-    kept, size = [], 0
+    in memory if they fit, so that they need not be read again. Without a size they stay whole."""
+    problems, sizes, kinds = list(pairs.problems), Counter(), Counter()
+    sound, kept, kept_bytes = [], [], 0
+
+    def attempt(k: int) -> tuple | UserError:
+        try:
+            return look(pairs, k, size, config)
+        except UserError as error:
+            return error
+
     pool = ThreadPoolExecutor()
     try:
-        for number, pair in enumerate(pool.map(pairs.read, range(len(pairs))), 1):
-            size += sum(half.nbytes for half in pair)
-            if size <= CACHE_BYTES:
-                kept.append(pair)
+        for k, outcome in enumerate(pool.map(attempt, range(len(pairs)))):
+            if due(k + 1, 100, len(pairs)):
+                amount = f"{k + 1:,} of {len(pairs):,}"
+                show_bar(f"Checking the {what} pairs", k + 1, len(pairs), amount)
+            if isinstance(outcome, UserError):
+                problems.append(str(outcome))
+                continue
+            shape, kind, pictures = outcome
+            sound.append(k)
+            sizes[shape] += 1
+            kinds[kind] += 1
+            kept_bytes += sum(picture.nbytes for picture in pictures)
+            if kept_bytes <= CACHE_BYTES:
+                kept.append(pictures)
             elif kept:
                 kept.clear()
-            if due(number, 100, len(pairs)):
-                show(f"Checking the {what} pairs: {number:,} of {len(pairs):,}", keep=False)
     finally:
         pool.shutdown(cancel_futures=True)
-    return Pairs(pairs.identities, kept.__getitem__) if len(kept) == len(pairs) else pairs
+    in_memory = len(kept) == len(sound)
+    read = kept.__getitem__ if in_memory else lambda k: look(pairs, sound[k], size, config)[2]
+    checked = Pairs(tuple(pairs.names[k] for k in sound), read)
+    return Report(checked, tuple(sound), tuple(problems), sizes, kinds)
 
 
-def normalise(image: tf.Tensor) -> tf.Tensor:
-    """0…255 to -1…1, the range of the generator's tanh."""
-    return image / 127.5 - 1
+def refuse_broken(reports: dict[str, Report], config: Train) -> None:
+    """Train on nothing that is broken, unless told to leave it out."""
+    problems = [problem for report in reports.values() for problem in report.problems]
+    if problems and not config.skip_broken:
+        more = f"; and {len(problems) - 10:,} more" if len(problems) > 10 else ""
+        raise UserError(
+            f"{'; '.join(problems[:10])}{more}. Mend or remove them, or go on without them with "
+            "--skip-broken."
+        )
+    if problems:
+        show(f"Skipped   {len(problems):,} broken or without partner")
 
 
-def jitter(
-    source: tf.Tensor, target: tf.Tensor, size: int, seed: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Random jitter, the same for both pictures: enlarge, crop, mirror; in [-1, 1]."""
-    both = tf.concat([source, target], axis=-1)
-    enlarged = round(size * 286 / 256)  # paper: resize to 286×286, then crop back to 256×256
-    both = tf.image.resize(both, [enlarged, enlarged], antialias=True)
-    top, left, mirrored = tf.unstack(tf.random.stateless_uniform([3], seed))
-    top, left = (tf.cast(draw * (enlarged - size + 1), tf.int32) for draw in (top, left))
-    both = both[top : top + size, left : left + size]
-    both = tf.cond(mirrored < 0.5, lambda: tf.reverse(both, axis=[1]), lambda: both)
-    source, target = tf.split(normalise(tf.ensure_shape(both, [size, size, 6])), 2, axis=-1)
-    return source, target
+def decide(config: Train, direction: str, kinds: Counter) -> tuple[Train, dict]:
+    """The configuration with what the pictures have decided, and that as config.json keeps it."""
+    channels, bits = [], []
+    for side in zip(*kinds, strict=True):
+        has = {count for count, _ in side}
+        channels.append(4 if has & {2, 4} else max(has))  # one with transparency is enough
+        bits.append(max(bit for _, bit in side))
+    if config.task != "pairs":
+        photo = 3 if config.task in ("colorize", "inpaint") else channels[0]
+        made = TASKS[config.task][1] or photo
+        channels, bits = [made, photo], [8, bits[0]]
+        if direction == "BtoA":
+            channels, bits = channels[::-1], bits[::-1]
+    found = {
+        "direction": direction,
+        "source_channels": config.source_channels or channels[0],
+        "target_channels": config.target_channels or channels[1],
+        "depth": config.depth or halvings(config),
+    }
+    return replace(config, **found), found | {"target_bits": bits[1]}
+
+
+# --- 4e. Data: tasks ------------------------------------------------------------------------------
+
+TASKS = {  # what each makes a photo from, and the channels of that; None: those of the photo
+    "colorize": ("photo without colour", 1),
+    "super-resolve": ("small photo", None),
+    "sketch": ("sketch", 1),
+    "inpaint": ("photo with holes", 4),
+}
+
+
+def luminance(photo: tf.Tensor) -> tf.Tensor:
+    """A photo in grey."""
+    colours = photo[..., :3]
+    return tf.reduce_sum(colours * LUMA, -1, keepdims=True) if photo.shape[-1] > 2 else colours
+
+
+def holes(height: int, width: int, seed: tf.Tensor) -> tf.Tensor:
+    """Four rectangles anywhere, of 1/10 to 1/2 of the height and width: 1 where a hole is."""
+    y, x, tall, wide = tf.unstack(tf.random.stateless_uniform([4, 4], seed)[..., None])
+    row, column = (tf.range(count, dtype=tf.float32) / count for count in (height, width))
+    rows = tf.abs(row - y) < 0.05 + 0.2 * tall  # [4, height]
+    columns = tf.abs(column - x) < 0.05 + 0.2 * wide  # [4, width]
+    inside = tf.reduce_any(rows[:, :, None] & columns[:, None, :], axis=0)
+    return tf.cast(inside, tf.float32)[..., None]
+
+
+def make_source(photo: tf.Tensor, config: Train, seed: tf.Tensor) -> tf.Tensor:
+    """What is left of a photo [height, width, channels] when a task has taken something away."""
+    height, width = picture_size(config)
+    if config.task == "colorize":
+        return luminance(photo)
+    if config.task == "super-resolve":
+        small = height // config.scale, width // config.scale
+        small = tf.image.resize(photo, small, "bicubic", antialias=True)
+        return tf.clip_by_value(tf.image.resize(small, (height, width), "bicubic"), -1, 1)
+    if config.task == "sketch":  # a line where it is darker than around
+        near, around = (tf.nn.avg_pool2d(luminance(photo)[None], n, 1, "SAME")[0] for n in (3, 5))
+        return 1 - 2 * tf.clip_by_value(20 * (around - near) - 0.3, 0, 1)
+    hole = holes(height, width, seed)  # inpaint: transparent, as an image editor would erase
+    return tf.concat([photo * (1 - hole), 1 - 2 * hole], axis=-1)
+
+
+# --- 4f. Data: jitter and batches -----------------------------------------------------------------
+
+
+def normalise(pixels: np.ndarray) -> np.ndarray:
+    """Whole numbers to -1…1, the range of the generator's tanh."""
+    return pixels / np.float32(np.iinfo(pixels.dtype).max / 2) - 1
+
+
+def stack(pictures: list[np.ndarray], config: Train) -> np.ndarray:
+    """The pictures of a pair as one, channel upon channel, in [-1, 1]: all that happens to it from
+    here on happens to both."""
+    channels = [config.source_channels, config.target_channels]
+    if config.task != "pairs":
+        channels = channels[config.direction == "AtoB" :]  # those of the photo first
+    pairs = zip(pictures, channels, strict=False)
+    return np.concatenate([normalise(with_channels(p, count)) for p, count in pairs], axis=-1)
+
+
+def source_and_target(both: tf.Tensor, config: Train, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Part what was stacked; for a task, make the source."""
+    if config.task == "pairs":
+        return tuple(tf.split(both, [config.source_channels, config.target_channels], axis=-1))
+    made = make_source(both, config, seed)
+    return (both, made) if config.direction == "BtoA" else (made, both)
+
+
+def loaded_size(config: Train) -> tuple[int, int] | None:
+    """The size that training pictures are loaded at, for jitter to cut from; None is their own."""
+    if config.crop and config.jitter:
+        return None
+    scale = 286 / 256 if config.jitter and not config.crop else 1  # paper: 286×286, for 256×256
+    return tuple(round(side * scale) for side in picture_size(config))
+
+
+def jittered(both: tf.Tensor, config: Train, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Cut source and target out of a larger picture at random, and mirror them at random."""
+    size = picture_size(config)
+    *corner, mirrored = tf.unstack(tf.random.stateless_uniform([3], seed))
+    top, left = (
+        tf.cast(draw * tf.cast(have - need + 1, tf.float32), tf.int32)
+        for draw, have, need in zip(corner, tf.unstack(tf.shape(both)[:2]), size, strict=True)
+    )
+    channels = both.shape[-1]
+    both = both[top : top + size[0], left : left + size[1]]
+    if config.flip:
+        both = tf.cond(mirrored < 0.5, lambda: tf.reverse(both, axis=[1]), lambda: both)
+    both = tf.ensure_shape(both, [*size, channels])
+    return source_and_target(both, config, tf.random.experimental.stateless_fold_in(seed, 1))
 
 
 def batches(pairs: Pairs, config: Train, first_step: int) -> tf.data.Dataset:
@@ -507,13 +930,15 @@ def batches(pairs: Pairs, config: Train, first_step: int) -> tf.data.Dataset:
     iterator has to be saved.
     """
     count = len(pairs)
+    channels = stack(pairs.read(0), config).shape[-1]
 
     def example(number: tf.Tensor) -> tuple:
         epoch, position = number // count, number % count
         k = tf.random.experimental.index_shuffle(position, [config.seed, epoch], count - 1)
-        pair = tf.numpy_function(pairs.read, [k], [tf.uint8, tf.uint8], stateful=False)
-        pair = [tf.ensure_shape(half, [None, None, 3]) for half in pair]
-        return jitter(*pair, config.image_size, seed=[config.seed, number])
+        read = lambda k: stack(pairs.read(k), config)  # noqa: E731
+        both = tf.numpy_function(read, [k], tf.float32, stateful=False)
+        seed = tf.stack([tf.constant(config.seed, tf.int64), number])
+        return jittered(tf.ensure_shape(both, [None, None, channels]), config, seed)
 
     numbers = tf.data.Dataset.range(
         first_step * config.batch_size, config.steps * config.batch_size
@@ -522,15 +947,14 @@ def batches(pairs: Pairs, config: Train, first_step: int) -> tf.data.Dataset:
     return examples.batch(config.batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
-def held_out_examples(pairs: Pairs, size: int, count: int = 3) -> tuple[tf.Tensor, tf.Tensor]:
+def held_out_examples(pairs: Pairs, config: Train, count: int = 3) -> tuple[tf.Tensor, tf.Tensor]:
     """The first few pairs without jitter, for the previews: (sources, targets)."""
-    sources, targets = zip(*(pairs.read(k) for k in range(min(count, len(pairs)))), strict=True)
-
-    def prepare(images: tuple[np.ndarray, ...]) -> tf.Tensor:
-        resized = [tf.image.resize(image, [size, size], antialias=True) for image in images]
-        return normalise(tf.stack(resized))
-
-    return prepare(sources), prepare(targets)
+    examples = [
+        source_and_target(tf.constant(stack(pairs.read(k), config)), config, [config.seed, k])
+        for k in range(min(count, len(pairs)))
+    ]
+    sources, targets = zip(*examples, strict=True)
+    return tf.stack(sources), tf.stack(targets)
 
 
 # --- 5. Generator ---------------------------------------------------------------------------------
@@ -541,46 +965,81 @@ def held_out_examples(pairs: Pairs, size: int, count: int = 3) -> tuple[tf.Tenso
 
 
 def convolution(
-    layer: type[layers.Layer], filters: int, stride: int, use_bias: bool, padding: str = "same"
+    layer: type[layers.Layer], filters: int, stride: int, use_bias: bool, **options: int | str
 ) -> layers.Layer:
     """A 4×4 convolution, or with layers.Conv2DTranspose its transpose."""
     initial = keras.initializers.RandomNormal(0, 0.02)  # paper: all weights from N(0, 0.02)
-    return layer(filters, 4, stride, padding, use_bias=use_bias, kernel_initializer=initial)
+    options = {"kernel_size": 4, "padding": "same"} | options
+    return layer(filters, strides=stride, use_bias=use_bias, kernel_initializer=initial, **options)
 
 
-def normalisation() -> layers.Layer:
-    """Instance normalisation: each channel of each picture on its own, then scaled."""
-    scale = keras.initializers.RandomNormal(1, 0.02)
-    return layers.GroupNormalization(groups=-1, epsilon=1e-5, gamma_initializer=scale)
+def normalised(x: keras.KerasTensor, config: Train) -> keras.KerasTensor:
+    """Each channel brought to mean 0 and variance 1, over a picture or a batch, then scaled."""
+    options = {"epsilon": 1e-5, "gamma_initializer": keras.initializers.RandomNormal(1, 0.02)}
+    if config.normalization == "instance":
+        return layers.GroupNormalization(groups=-1, **options)(x)
+    if config.normalization == "batch":
+        return layers.BatchNormalization(momentum=0.9, **options)(x)
+    return x
+
+
+def upsampled(
+    x: keras.KerasTensor, filters: int, use_bias: bool, config: Train
+) -> keras.KerasTensor:
+    """Twice as high and wide."""
+    if config.upsampling == "resize":  # every pixel is made from equally many, so no checkerboard
+        x = layers.UpSampling2D(2)(x)
+        return convolution(layers.Conv2D, filters, 1, use_bias, kernel_size=3)(x)
+    return convolution(layers.Conv2DTranspose, filters, 2, use_bias)(x)
+
+
+def finished(x: keras.KerasTensor, source: keras.KerasTensor, task: str) -> keras.KerasTensor:
+    """The generated picture in [-1, 1]; what a task's source already tells of it is kept."""
+    x = layers.Activation("tanh", dtype="float32")(x)
+    if task == "colorize":  # x is chroma, blue and red: what they are more than the luminance
+        (r, g, b), (blue, red) = LUMA, ops.split(x, 2, axis=-1)
+        blue, red = 2 * (1 - b) * blue, 2 * (1 - r) * red
+        colour = ops.concatenate([red, -(r * red + b * blue) / g, blue], axis=-1)
+        room = 1 - ops.sign(colour) * source  # up to white, or down to black
+        x = source + colour * ops.minimum(
+            1.0, ops.min(room / (ops.abs(colour) + 1e-6), axis=-1, keepdims=True)
+        )
+    elif task == "super-resolve":  # x is the detail
+        x = ops.clip(source + x, -1.0, 1.0)
+    elif task == "inpaint":  # source is RGB and what is known of it, 1 or -1
+        known, where = ops.split(source, [3], axis=-1)
+        x = x + (where + 1) / 2 * (known - x)
+    return layers.Identity(dtype="float32", name="generated")(x)
 
 
 def build_generator(config: Train) -> keras.Model:
-    """The U-Net: `source` [batch, size, size, 3] in [-1, 1] to a picture of the same shape."""
-    depth = config.image_size.bit_length() - 1  # each level halves; the innermost map is 1×1
+    """The U-Net: `source` [batch, height, width, channels] in [-1, 1] to a picture of that size."""
+    depth = config.depth or halvings(config)  # by default the innermost map ends 1 high or wide
     filters = [config.generator_filters * min(2**level, 8) for level in range(depth)]
-    x = source = keras.Input((config.image_size, config.image_size, 3), name="source")
+    x = source = keras.Input((*picture_size(config), config.source_channels or 3), name="source")
+    bare = config.normalization == "none"  # then, a bias is not undone by the normalisation
 
     skips = []
     for level, count in enumerate(filters):  # C64-C128-C256-C512-C512-C512-C512-C512
         if level > 0:
             x = layers.LeakyReLU(0.2)(x)
-        x = convolution(layers.Conv2D, count, stride=2, use_bias=False)(x)
+        x = convolution(layers.Conv2D, count, 2, use_bias=bare)(x)
         if 0 < level < depth - 1:  # paper: not the first. Nor a 1×1 map: it would become zero
-            x = normalisation()(x)
-        skips.append(x)  # [batch, size / 2^(level+1), size / 2^(level+1), count]
+            x = normalised(x, config)
+        skips.append(x)  # [batch, height / 2^(level+1), width / 2^(level+1), count]
 
     for level in reversed(range(depth - 1)):  # CD512-CD512-CD512-C512-C256-C128-C64
         x = layers.ReLU()(x)
-        x = convolution(layers.Conv2DTranspose, filters[level], stride=2, use_bias=False)(x)
-        x = normalisation()(x)
+        x = upsampled(x, filters[level], bare, config)
+        x = normalised(x, config)
         if level >= depth - 4:  # paper: dropout is the noise, in the first three
             x = layers.Dropout(0.5)(x)
-        x = layers.Concatenate()([x, skips[level]])  # [batch, size / 2^(level+1), …, 2 · count]
+        x = layers.Concatenate()([x, skips[level]])  # [batch, height / 2^(level+1), …, 2 · count]
 
     x = layers.ReLU()(x)
-    x = convolution(layers.Conv2DTranspose, 3, stride=2, use_bias=True)(x)
-    generated = layers.Activation("tanh", dtype="float32", name="generated")(x)
-    return keras.Model(source, generated, name="generator")
+    channels = 2 if config.task == "colorize" else config.target_channels or 3
+    x = upsampled(x, channels, True, config)
+    return keras.Model(source, finished(x, source, config.task), name="generator")
 
 
 # --- 6. Discriminator -----------------------------------------------------------------------------
@@ -588,15 +1047,16 @@ def build_generator(config: Train) -> keras.Model:
 
 def build_discriminator(config: Train) -> keras.Model:
     """The 70×70 PatchGAN: (source, image) to logits, one for each overlapping patch."""
-    shape = (config.image_size, config.image_size, 3)
-    source, image = keras.Input(shape, name="source"), keras.Input(shape, name="image")
+    size, bare = picture_size(config), config.normalization == "none"
+    source = keras.Input((*size, config.source_channels or 3), name="source")
+    image = keras.Input((*size, config.target_channels or 3), name="image")
     x = layers.Concatenate()([source, image])  # paper: conditional, so it sees the source too
     for level, (multiple, stride) in enumerate([(1, 2), (2, 2), (4, 2), (8, 1)]):
         x = layers.ZeroPadding2D(1)(x)
         count = config.discriminator_filters * multiple
-        x = convolution(layers.Conv2D, count, stride, use_bias=level == 0, padding="valid")(x)
+        x = convolution(layers.Conv2D, count, stride, bare or level == 0, padding="valid")(x)
         if level > 0:
-            x = normalisation()(x)
+            x = normalised(x, config)
         x = layers.LeakyReLU(0.2)(x)  # 128, 64, 32, 31 pixels wide for 256 at the input
     x = layers.ZeroPadding2D(1)(x)
     x = convolution(layers.Conv2D, 1, stride=1, use_bias=True, padding="valid")(x)
@@ -607,28 +1067,48 @@ def build_discriminator(config: Train) -> keras.Model:
 # --- 7. Losses ------------------------------------------------------------------------------------
 
 
-def cross_entropy(logits: tf.Tensor, real: bool) -> tf.Tensor:
-    """Mean of -log D for patches that should be found real, of -log(1 - D) for others.
-
-    With the sigmoid of D taken into the logarithm, both are a softplus. Its gradient is one
-    operation; that of TensorFlow's general cross-entropy adds four terms in the order in which
-    memory becomes free, so that no two runs would agree to the last bit.
-    """
-    return tf.reduce_mean(tf.nn.softplus(-logits if real else logits))
+# What the logits of real and of generated patches cost the discriminator, and what the latter cost
+# the generator. vanilla is the paper's cross-entropy with the sigmoid taken into the logarithm. Its
+# gradient is one operation; that of TensorFlow's own adds four terms in the order in which memory
+# becomes free, so that no two runs would agree to the last bit.
+GAN_LOSSES = {
+    "vanilla": (
+        lambda real: tf.nn.softplus(-real),  # -log D
+        lambda generated: tf.nn.softplus(generated),  # -log(1 - D)
+        lambda generated: tf.nn.softplus(-generated),  # paper: maximise log D, see 3.3
+    ),
+    "least-squares": (
+        lambda real: (real - 1) ** 2,
+        lambda generated: generated**2,
+        lambda generated: (generated - 1) ** 2,
+    ),
+    "hinge": (
+        lambda real: tf.nn.relu(1 - real),
+        lambda generated: tf.nn.relu(1 + generated),
+        lambda generated: -generated,
+    ),
+}
 
 
 def generator_losses(
-    target: tf.Tensor, generated: tf.Tensor, generated_logits: tf.Tensor, l1_weight: float
+    target: tf.Tensor, generated: tf.Tensor, generated_logits: tf.Tensor, config: Train
 ) -> dict[str, tf.Tensor]:
     """Deceive the discriminator and stay near the ground truth (paper: equation 4, λ = 100)."""
-    gan = cross_entropy(generated_logits, real=True)  # paper: maximise log D, see 3.3
+    gan = tf.reduce_mean(GAN_LOSSES[config.gan_loss][2](generated_logits))
     l1 = tf.reduce_mean(tf.abs(target - generated))
-    return {"generator_total": gan + l1_weight * l1, "generator_gan": gan, "generator_l1": l1}
+    return {
+        "generator_total": gan + config.l1_weight * l1,
+        "generator_gan": gan,
+        "generator_l1": l1,
+    }
 
 
-def discriminator_loss(real_logits: tf.Tensor, generated_logits: tf.Tensor) -> tf.Tensor:
+def discriminator_loss(
+    real_logits: tf.Tensor, generated_logits: tf.Tensor, config: Train
+) -> tf.Tensor:
     """Tell real from generated."""
-    both = cross_entropy(real_logits, real=True) + cross_entropy(generated_logits, real=False)
+    of_real, of_generated, _ = GAN_LOSSES[config.gan_loss]
+    both = tf.reduce_mean(of_real(real_logits)) + tf.reduce_mean(of_generated(generated_logits))
     return both / 2  # paper: halved, so that it learns slower than the generator
 
 
@@ -663,21 +1143,26 @@ class Adam(keras.optimizers.Adam):
 
 @tf.function
 def train_step(
-    run: tf.train.Checkpoint, source: tf.Tensor, target: tf.Tensor, l1_weight: float
+    run: tf.train.Checkpoint, source: tf.Tensor, target: tf.Tensor, config: Train
 ) -> dict[str, tf.Tensor]:
     """Update both networks on one batch; the losses are those before the update."""
     with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
         generated = run.generator(source, training=True)
         real_logits = run.discriminator([source, target], training=True)
         generated_logits = run.discriminator([source, generated], training=True)
-        losses = generator_losses(target, generated, generated_logits, l1_weight)
-        losses["discriminator"] = discriminator_loss(real_logits, generated_logits)
+        losses = generator_losses(target, generated, generated_logits, config)
+        losses["discriminator"] = discriminator_loss(real_logits, generated_logits, config)
 
     weights = run.generator.trainable_variables
     run.generator_optimizer.apply(generator_tape.gradient(losses["generator_total"], weights))
     weights = run.discriminator.trainable_variables
     run.discriminator_optimizer.apply(discriminator_tape.gradient(losses["discriminator"], weights))
     run.step.assign_add(1)
+    if run.average is not run.generator:
+        done = tf.cast(run.step, tf.float32)  # the average is short at first, to forget the start
+        share = 1 - tf.minimum(config.average_weights, (1 + done) / (10 + done))
+        for average, weight in zip(run.average.weights, run.generator.weights, strict=True):
+            average.assign_add(share * (weight - average))
     for name, loss in losses.items():
         run.loss_sums[name].assign_add(loss)
     return losses
@@ -700,18 +1185,18 @@ def to_uint8(image: tf.Tensor) -> np.ndarray:
 def draw_panel(path: Path, columns: dict[str, tf.Tensor]) -> None:
     """Save a table of pictures as PNG: titled columns, pixel for pixel, small ones enlarged."""
     arrays = {title: to_uint8(images) for title, images in columns.items()}
-    count, size = next(iter(arrays.values())).shape[:2]
-    zoom, dpi, gap, head = max(1, 256 // size), 100, 8, 28  # the last two in pixels
-    cell = size * zoom + gap
-    width, height = len(arrays) * cell + gap, count * cell + head
+    count, *size = next(iter(arrays.values())).shape[:3]
+    zoom, dpi, gap, head = max(1, 256 // max(size)), 100, 8, 28  # the last two in pixels
+    tall, wide = (side * zoom + gap for side in size)
+    width, height = len(arrays) * wide + gap, count * tall + head
     figure = matplotlib.figure.Figure((width / dpi, height / dpi), dpi=dpi, facecolor="white")
     for column, (title, images) in enumerate(arrays.items()):
-        x, y = gap + column * cell, height - head
-        figure.text(
-            (x + size * zoom / 2) / width, 1 - head / 2 / height, title, ha="center", va="center"
-        )
+        x, y = gap + column * wide, height - head
+        middle = (x + (wide - gap) / 2) / width, 1 - head / 2 / height
+        figure.text(*middle, title, ha="center", va="center")
         for row, image in enumerate(images.repeat(zoom, axis=1).repeat(zoom, axis=2)):
-            figure.figimage(image, x, y - row * cell - size * zoom)
+            image = image.repeat(3, axis=-1) if image.shape[-1] == 1 else image
+            figure.figimage(image, x, y - (row + 1) * tall + gap)
     with replacing(path) as temporary:
         figure.savefig(temporary)
 
@@ -737,8 +1222,12 @@ def show_inline(path: Path, shown: object) -> object:
 
 def run_folder(config: Train) -> Path:
     """Where a run lives."""
-    name = config.name or os.path.basename(os.path.abspath(config.dataset))
-    return Path(config.output).expanduser() / name
+    name = os.path.basename(os.path.abspath(config.dataset))
+    if config.source_dir:
+        name = f"{config.source_dir.name}_to_{config.target_dir.name}"
+    if config.task != "pairs":
+        name += f"-{config.task}"
+    return Path(config.output).expanduser() / (config.name or name)
 
 
 def new_run(config: Train) -> tf.train.Checkpoint:
@@ -747,6 +1236,10 @@ def new_run(config: Train) -> tf.train.Checkpoint:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if config.precision == "bfloat16" else "float32")
     networks = build_generator(config), build_discriminator(config)
+    average = networks[0]
+    if config.average_weights:
+        average = build_generator(config)
+        average.set_weights(networks[0].get_weights())
     keras.config.set_dtype_policy(before)
     optimizers = [Adam(config.learning_rate, config.beta_1) for _ in networks]  # paper: β₁ = 0.5
     for network, optimizer in zip(networks, optimizers, strict=True):
@@ -754,6 +1247,7 @@ def new_run(config: Train) -> tf.train.Checkpoint:
     return tf.train.Checkpoint(
         generator=networks[0],
         discriminator=networks[1],
+        average=average,  # what is shown and saved: the generator, or its --average-weights
         generator_optimizer=optimizers[0],
         discriminator_optimizer=optimizers[1],
         noise=[state.value for state in networks[0].non_trainable_variables],  # dropout's
@@ -768,8 +1262,10 @@ def refuse_another_run(new: dict, folder: Path) -> None:
     if not checkpoints(folder) or not (folder / "config.json").exists():
         return
     old = read_config(folder / "config.json")
-    for name in (*new["found"], "image_size", "generator_filters", "discriminator_filters"):
-        before, now = ({**saved, **saved["found"]}.get(name) for saved in (old, new))
+    same = ("task", "image_size", "generator_filters", "discriminator_filters", "normalization")
+    for name in (*same, "upsampling", "average_weights", *new["found"]):
+        now = {**new, **new["found"]}[name]
+        before = {**old, **old["found"]}.get(name, now)
         if before != now:
             if name == "pairs":
                 name, before, now = (
@@ -787,9 +1283,9 @@ def write_config(new: dict, folder: Path) -> None:
     """Save what the run was told and what it found out; say what is not as it was."""
     path = folder / "config.json"
     old = read_config(path) if checkpoints(folder) and path.exists() else new
-    for field in ("batch_size", "learning_rate", "beta_1", "l1_weight", "seed", "precision"):
-        if old.get(field) != new[field]:
-            show(f"Changed   {flag(field)} {old.get(field)} → {new[field]}, from here on")
+    for field in [name for name in new if name not in ("found", "steps", "output", "name")]:
+        if old.get(field, new[field]) != new[field]:
+            show(f"Changed   {flag(field)} {old[field]} → {new[field]}, from here on")
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(new, indent=2) + "\n")
 
@@ -836,12 +1332,12 @@ def restore(run: tf.train.Checkpoint, folder: Path) -> None:
 def save(run: tf.train.Checkpoint, source: tf.Tensor, folder: Path, keep: int) -> None:
     """Write generator.keras and then, complete only with its last file, a checkpoint."""
     step = int(run.step)
-    logits = run.discriminator([source, generate(run.generator, source)], training=False)
+    logits = run.discriminator([source, generate(run.average, source)], training=False)
     if not np.isfinite(logits).all():  # the losses are from before the last update
         raise not_finite(run, folder)
     try:
         with replacing(folder / "generator.keras") as temporary:
-            run.generator.save(temporary)
+            run.average.save(temporary)
         partial = folder / ".partial-checkpoint"
         tf.train.CheckpointManager(run, partial, 1, checkpoint_name="ckpt").save(step)
         for part in (*sorted(partial.glob("ckpt-*")), partial / "checkpoint"):  # data, index, list
@@ -905,7 +1401,7 @@ def preview(run: tf.train.Checkpoint, examples: tuple, folder: Path, writer) -> 
     sources, targets = examples
     path = folder / "previews" / f"step-{int(run.step):06}.png"
     path.parent.mkdir(exist_ok=True)
-    generated = tf.concat([generate(run.generator, source[None]) for source in sources], axis=0)
+    generated = tf.concat([generate(run.average, source[None]) for source in sources], axis=0)
     draw_panel(path, {"Input": sources, "Ground truth": targets, "Prediction": generated})
     summarise(writer, int(run.step), path)
     return path
@@ -949,31 +1445,61 @@ def stop_requests() -> Iterator[list[int]]:
             signal.signal(each, handler)
 
 
+def dataset_name(config: Train) -> str:
+    """What the pairs are called."""
+    both = (config.source_dir, config.target_dir)
+    return " and ".join(map(str, both)) if config.source_dir else config.dataset
+
+
+def describe(config: Train, pairs: Pairs) -> str:
+    """What is turned into what."""
+    sides = ["left half", "right half"]
+    if pairs.files and len(pairs.files[0]) == 2:
+        sides = [str(file.parent) for file in pairs.files[0]]
+    if config.task != "pairs":
+        sides = [TASKS[config.task][0], "photo"]
+    channels = {1: "grey", 3: "RGB", 4: "RGBA"}
+    source, target = sides[:: -1 if config.direction == "BtoA" else 1]
+    source += f" ({channels[config.source_channels]})"
+    target += f" ({channels[config.target_channels]})"
+    return f"{config.direction}: {source} → {target} at {'×'.join(map(str, picture_size(config)))}"
+
+
+def warn_of_stretching(report: Report, config: Train) -> None:
+    """Tell of pictures whose shape changes by more than a tenth on the way to the networks."""
+    height, width = picture_size(config)
+    ratios = {size: size[0] * width / (size[1] * height) for size in report.sizes}
+    count = sum(n for size, n in report.sizes.items() if not 1 / 1.1 <= ratios[size] <= 1.1)
+    if count and config.fit == "stretch" and not config.crop:
+        show(
+            f"Stretched {count:,} of {len(report.pairs):,} pairs by more than 10% to fit "
+            f"{height}×{width}; --fit crop cuts them instead"
+        )
+
+
 def seconds_per_step(run: tf.train.Checkpoint, source: tf.Tensor) -> float:
     """A guess from the generator alone, which is about a fifth of a step."""
     times = []
     for _ in range(20):  # the first ones also trace and allocate, others may be disturbed
         start = time.monotonic()
-        generate(run.generator, source).numpy()
+        generate(run.average, source).numpy()
         times.append(time.monotonic() - start)
     return 5 * min(times)
 
 
-def announce(config: Train, pairs: str, direction: str, first: int, seconds: float) -> None:
+def announce(config: Train, counts: str, direction: str, first: int, seconds: float) -> None:
     """Say what is about to happen, how long it will take, and what to do if that is too long."""
     gpus = tf.config.list_physical_devices("GPU")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus[:1]]
     device = details[0].get("device_name", "GPU") if gpus else f"CPU with {os.cpu_count()} cores"
-    halves = "left half → right half" if direction == "AtoB" else "right half → left half"
     steps = config.steps - first
-    show(f"Dataset   {config.dataset}: {pairs}")
-    show(f"Direction {direction} ({halves}) at {config.image_size}×{config.image_size}")
+    show(f"Dataset   {dataset_name(config)}: {counts}")
+    show(f"Direction {direction}")
     show(f"Device    {device}, {'float32' if config.precision == 'auto' else config.precision}")
     show(f"Run       {run_folder(config)}, steps {first + 1:,} to {config.steps:,}")
     show(f"Time      about {timedelta(seconds=round(steps * seconds))}, {seconds:.2g} s a step")
     if not gpus and steps * seconds > 3600:
-        short = f"{COMMAND} --dataset {shlex.quote(config.dataset)} --steps 500 --name try"
-        show(f"No GPU found, so {steps:,} steps will take hours. For a short try: {short}")
+        show(f"No GPU found: {steps:,} steps take hours. For a short try: --steps 500 --name try")
 
 
 class Clock:
@@ -993,6 +1519,13 @@ class Clock:
         return f"step {step:,}/{self.total:,}  {rate:.3g} steps/s  {left} left"
 
 
+def learning_rate(config: Train, step: int) -> float:
+    """What it is when so many steps are done: a function of that alone, so it survives a stop."""
+    start = config.learning_rate_decay_from
+    left = 1.0 if start is None else min(1.0, (config.steps - step) / (config.steps - start))
+    return config.learning_rate * left
+
+
 def train_steps(
     config: Train, run: tf.train.Checkpoint, pairs: Pairs, examples: tuple, folder: Path
 ) -> None:
@@ -1007,7 +1540,10 @@ def train_steps(
     clock = Clock(first, total)
     with stop_requests() as requests:
         for step, (source, target) in enumerate(batches(pairs, config, first), first + 1):
-            step_function(run, source, target, config.l1_weight)
+            rate = learning_rate(config, step - 1)
+            for optimizer in (run.generator_optimizer, run.discriminator_optimizer):
+                optimizer.learning_rate = rate
+            step_function(run, source, target, config)
             log_due = due(step, config.log_every, total)
             preview_due = due(step, config.preview_every, total)
             stopping = bool(requests)
@@ -1037,13 +1573,19 @@ def train(config: Train) -> Path:
     """Train until `config.steps` steps are done, from wherever the run stopped; its folder."""
     check_config(config)
     folder = run_folder(config)
+    told = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
     with locked(folder, f"{folder}: another process trains here. Use --name for a second run."):
         splits, direction = find_pairs(config)
-        pairs, held_out = splits["train"], next(s for s in ("val", "test", "train") if splits[s])
-        told = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
-        found = {"pairs": str(pairs), "direction": direction}
-        found |= {"source_channels": 3, "target_channels": 3}
-        refuse_another_run(told | {"found": found}, folder)
+        held_out = next(split for split in ("val", "test", "train") if splits[split])
+        reports = {
+            "training": check_pairs(splits["train"], loaded_size(config), config, "training"),
+            "held-out": check_pairs(splits[held_out], picture_size(config), config, "held-out"),
+        }
+        refuse_broken(reports, config)
+        pairs, examples = (report.pairs for report in reports.values())
+        config, found = decide(config, direction, reports["training"].kinds)
+        new = told | {"found": {"pairs": str(splits["train"]), **found}}
+        refuse_another_run(new, folder)
         run = new_run(config)
         sweep(folder)
         restore(run, folder)
@@ -1051,24 +1593,83 @@ def train(config: Train) -> Path:
         if first >= config.steps:
             show(f"{folder} is finished: {first:,} steps. To train longer: --steps {2 * first}")
             return folder
-        for optimizer in (run.generator_optimizer, run.discriminator_optimizer):
-            optimizer.learning_rate = config.learning_rate  # a flag beats the checkpoint
 
-        pairs = check_pairs(pairs, "training")
-        examples = held_out_examples(check_pairs(splits[held_out], "held-out"), config.image_size)
+        examples = held_out_examples(examples, config)
         seconds = seconds_per_step(run, tf.repeat(examples[0][:1], config.batch_size, axis=0))
         counts = f"{len(pairs):,} training pairs; previews of {held_out} pairs"
-        announce(config, counts, direction, first, seconds)
-        write_config(told | {"found": found}, folder)
+        announce(config, counts, describe(config, splits["train"]), first, seconds)
+        warn_of_stretching(reports["training"], config)
+        write_config(new, folder)
         train_steps(config, run, pairs, examples, folder)
     return folder
 
 
-# --- 12. Command line -----------------------------------------------------------------------------
+# --- 12. Inspect ----------------------------------------------------------------------------------
+
+
+def summarise_split(pairs: Pairs, report: Report) -> str:
+    """What the sound pairs of a split are like."""
+    sizes = sorted(report.sizes, key=math.prod)
+    sizes = ["×".join(map(str, size)) for size in dict.fromkeys((sizes[0], sizes[-1]))]
+    names = {1: "grey", 2: "grey with transparency", 3: "RGB", 4: "RGBA"}
+    texts = [" to ".join(sizes)]
+    for side, title in zip(zip(*report.kinds, strict=True), ("source", "target"), strict=False):
+        kinds = [names[channels] + " 16-bit" * (bits == 16) for channels, bits in sorted(set(side))]
+        texts.append(f"{title} {' and '.join(kinds)}")
+    formats = Counter()
+    for file in (file for k in report.sound if pairs.files for file in pairs.files[k]):
+        with Image.open(file) as image:
+            formats[image.format] += 1
+    return ", ".join([*texts, *(f"{count:,} {name}" for name, count in formats.items())])
+
+
+def inspect(config: Train) -> Path:
+    """Print what a dataset holds and what is broken, and draw what the network would see of it."""
+    check_config(config)
+    splits, direction = find_pairs(config)
+    reports = {
+        split: check_pairs(pairs, picture_size(config), config, split)
+        for split, pairs in splits.items()
+        if len(pairs) or pairs.problems
+    }
+    problems = [problem for report in reports.values() for problem in report.problems]
+    for split, report in reports.items():
+        about = f": {summarise_split(splits[split], report)}" if report.sound else ""
+        show(f"{split:<9} {len(report.pairs):,} pairs{about}")
+    for problem in problems:
+        show(f"Broken    {problem}")
+    train = reports["train"]
+    if not train.sound:
+        raise UserError(f"{dataset_name(config)}: there is no sound pair to train on.")
+
+    config, _ = decide(config, direction, train.kinds)
+    show(f"Direction {describe(config, splits['train'])}")
+    warn_of_stretching(train, config)
+    columns = dict(zip(("Source", "Target"), held_out_examples(train.pairs, config), strict=True))
+    loaded = [look(splits["train"], k, loaded_size(config), config)[2] for k in train.sound[:3]]
+    for draw in (1, 2, 3):
+        drawn = (jittered(stack(p, config), config, [draw, k]) for k, p in enumerate(loaded))
+        sources, targets = zip(*drawn, strict=True)
+        columns |= {f"Draw {draw}, source": sources, f"Draw {draw}, target": targets}
+    sheet = run_folder(config).with_name(f"{run_folder(config).name}-inspect.png")
+    sheet.parent.mkdir(parents=True, exist_ok=True)
+    draw_panel(sheet, columns)
+    show(f"Saved     {sheet}, what the network sees")
+    if problems:
+        raise UserError(
+            f"{dataset_name(config)}: {len(problems):,} broken, see above. Mend or remove them, or "
+            "train without them with --skip-broken."
+        )
+    return sheet
+
+
+# --- 13. Command line -----------------------------------------------------------------------------
 
 
 def parse(arguments: list[str]) -> Train:
     """Flags to a configuration: they beat those of --config, or of the run that is gone on with."""
+    if arguments[:1] == ["inspect"]:
+        return tyro.cli(Inspect, args=arguments[1:])
     if arguments[:1] == ["train"]:  # the command that may be left out
         arguments = arguments[1:]
     config = tyro.cli(Train, args=arguments)
@@ -1078,14 +1679,24 @@ def parse(arguments: list[str]) -> Train:
     saved = read_config(path)
     del saved["found"]
     told_anew = {"config"} if config.config else {"config", "output", "name"}
-    flags = [f"{flag(k)}={v}" for k, v in saved.items() if v is not None and k not in told_anew]
-    return tyro.cli(Train, args=[*flags, *arguments])
+    given = {k: v for k, v in saved.items() if v is not None and k not in told_anew}
+    return tyro.cli(Train, args=[*to_flags(given), *arguments])
+
+
+def to_flags(values: dict) -> list[str]:
+    """Fields of Train as on the command line."""
+    switches = {True: "--", False: "--no-"}
+    return [
+        flag(k).replace("--", switches[v], 1) if isinstance(v, bool) else f"{flag(k)}={v}"
+        for k, v in values.items()
+    ]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; whatever a user can put right ends in one line."""
     try:
-        train(parse(sys.argv[1:] if arguments is None else arguments))
+        config = parse(sys.argv[1:] if arguments is None else arguments)
+        (inspect if isinstance(config, Inspect) else train)(config)
     except (UserError, OSError, tf.errors.OpError) as error:
         message = reason(error)
         if "No space left" in message and not isinstance(error, UserError):

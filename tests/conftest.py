@@ -19,6 +19,8 @@ SCRIPT = Path(pix2pix.__file__)
 SMALL = pix2pix.Train(
     dataset="synthetic",
     image_size=32,
+    source_channels=3,
+    target_channels=3,
     generator_filters=4,
     discriminator_filters=4,
     steps=4,
@@ -39,7 +41,7 @@ def flags(config: pix2pix.Train) -> list[str]:
     """A configuration as the command-line flags that differ from the defaults."""
     values = dataclasses.asdict(config).items()
     default = pix2pix.Train()
-    return [f"{pix2pix.flag(k)}={v}" for k, v in values if v != getattr(default, k)]
+    return pix2pix.to_flags({k: v for k, v in values if v != getattr(default, k)})
 
 
 def start(*arguments: str, shell: str = "") -> subprocess.Popen:
@@ -72,10 +74,18 @@ def assert_same_weights(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarra
     assert [name for name in ours if not np.array_equal(ours[name], theirs[name])] == []
 
 
-def make_pair(path: Path, size: int = 40, seed: int = 0) -> np.ndarray:
+def small_task(small: pix2pix.Train, task: str, **options) -> pix2pix.Train:
+    """The small configuration for a task made from photos; its channels follow from that."""
+    return dataclasses.replace(
+        small, task=task, source_channels=None, target_channels=None, **options
+    )
+
+
+def make_pair(path: Path, size: int = 40, height: int = 0, seed: int = 0) -> np.ndarray:
     """Write a side-by-side picture of noise, without loss where the format allows it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (size, 2 * size, 3), dtype=np.uint8)
+    shape = (height or size, 2 * size, 3)
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     Image.fromarray(pixels).save(path)
     return pixels
 

@@ -33,25 +33,115 @@ def test_the_full_size_networks():
     assert abs(kernels.std() - 0.02) < 1e-4
 
 
-@pytest.mark.parametrize(("size", "depth"), [(32, 5), (64, 6), (512, 9)])
-def test_depth_follows_the_image_size(size, depth):
-    config = pix2pix.Train(image_size=size, generator_filters=2, discriminator_filters=2)
+def kinds(network: keras.Model) -> list[type]:
+    return [type(layer) for layer in network.layers]
+
+
+@pytest.mark.parametrize(
+    ("options", "depth", "innermost"),
+    [
+        ({"image_size": 32}, 5, (1, 1)),
+        ({"image_size": 64}, 6, (1, 1)),
+        ({"image_size": "96x160"}, 5, (3, 5)),
+        ({"image_size": "256x512"}, 8, (1, 2)),
+        ({"image_size": 512}, 9, (1, 1)),
+        ({"image_size": 256, "depth": 6}, 6, (4, 4)),
+        ({"image_size": "36x40", "depth": 2}, 2, (9, 10)),
+    ],
+)
+def test_depth_follows_the_image_size(options, depth, innermost):
+    config = pix2pix.Train(generator_filters=2, discriminator_filters=2, **options)
+    pix2pix.check_config(config)
+    height, width = pix2pix.picture_size(config)
     generator = pix2pix.build_generator(config)
-    assert generator.output_shape == (None, size, size, 3)
-    assert sum(type(layer) is keras.layers.Conv2D for layer in generator.layers) == depth
-    assert sum(type(layer) is keras.layers.Dropout for layer in generator.layers) == 3
-    assert pix2pix.build_discriminator(config).output_shape == (
-        None,
-        size // 8 - 2,
-        size // 8 - 2,
-        1,
-    )
+    assert generator.output_shape == (None, height, width, 3)
+    down = [layer for layer in generator.layers if type(layer) is keras.layers.Conv2D]
+    assert len(down) == depth
+    assert down[-1].output.shape[1:3] == innermost
+    assert kinds(generator).count(keras.layers.Dropout) == min(3, depth - 1)
+    logits = pix2pix.build_discriminator(config).output_shape
+    assert logits == (None, height // 8 - 2, width // 8 - 2, 1)
 
 
-def test_a_patch_sees_70_by_70_pixels(monkeypatch):
+@pytest.mark.parametrize(("source", "target"), [(1, 3), (3, 1), (4, 4), (1, 4)])
+def test_channels_on_both_sides(small, source, target):
+    config = dataclasses.replace(small, source_channels=source, target_channels=target)
+    generator, discriminator = pix2pix.build_generator(config), pix2pix.build_discriminator(config)
+    assert generator.input_shape == (None, 32, 32, source)
+    assert generator.output_shape == (None, 32, 32, target)
+    assert [tuple(shape) for shape in discriminator.input_shape] == [
+        (None, 32, 32, source),
+        (None, 32, 32, target),
+    ]
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "resize"])
+def test_upsampling(small, upsampling):
+    generator = pix2pix.build_generator(dataclasses.replace(small, upsampling=upsampling))
+    assert generator.output_shape == (None, 32, 32, 3)
+    resized = kinds(generator).count(keras.layers.UpSampling2D)
+    transposed = kinds(generator).count(keras.layers.Conv2DTranspose)
+    assert (resized, transposed) == ((5, 0) if upsampling == "resize" else (0, 5))
+
+
+def test_resizing_makes_no_checkerboard(small):
+    # Where every weight and every input is 1, any difference comes from uneven overlap.
+    steepness = {}
+    for upsampling in ("transposed", "resize"):
+        source = keras.Input((8, 8, 1))
+        config = dataclasses.replace(small, upsampling=upsampling)
+        model = keras.Model(source, pix2pix.upsampled(source, 1, False, config))
+        rng = np.random.default_rng(0)
+        model.set_weights([rng.normal(size=weight.shape) for weight in model.get_weights()])
+        made = np.asarray(model(np.ones((1, 8, 8, 1))))[0, 4:-4, 4:-4, 0]
+        steepness[upsampling] = np.ptp(made)
+    assert steepness["resize"] < 1e-5 < 0.1 < steepness["transposed"]
+
+
+def test_normalization(small):
+    def network(kind: str, build) -> keras.Model:
+        return build(dataclasses.replace(small, normalization=kind))
+
+    builds = (pix2pix.build_generator, 7), (pix2pix.build_discriminator, 3)
+    for build, count in builds:
+        own = {
+            "instance": keras.layers.GroupNormalization,
+            "batch": keras.layers.BatchNormalization,
+        }
+        for kind, layer in own.items():
+            used = kinds(network(kind, build))
+            assert {each: used.count(each) for each in own.values()} == {
+                each: count if each is layer else 0 for each in own.values()
+            }
+        bare = network("none", build)
+        assert not set(kinds(bare)) & set(own.values())
+        convolutions = (keras.layers.Conv2D, keras.layers.Conv2DTranspose)
+        assert all(layer.use_bias for layer in bare.layers if isinstance(layer, convolutions))
+
+
+def test_batch_normalisation_uses_the_batch_and_later_its_moving_averages(small):
+    config = dataclasses.replace(small, normalization="batch", batch_size=4)
+    generator = pix2pix.build_generator(config)
+    for layer in generator.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0
+    sources = tf.random.stateless_uniform([4, 32, 32, 3], [5, 6], minval=-1)
+    alone = [generator(source[None], training=True) for source in sources]
+    together = generator(sources, training=True)
+    assert np.abs(tf.concat(alone, 0) - together).max() > 1e-3
+    step = tf.function(lambda: generator(sources, training=True))
+    for _ in range(300):  # so many that nothing is left of the start
+        step()
+    later = pix2pix.generate(generator, sources)
+    of_batch = np.asarray(generator(sources, training=True))
+    assert np.abs(later - of_batch).mean() < 0.1 * of_batch.std()  # averages of variances differ
+    np.testing.assert_allclose(pix2pix.generate(generator, sources[:1]), later[:1], atol=1e-6)
+
+
+def test_a_patch_sees_70_by_70_pixels():
     # Instance statistics see the whole picture, so they are left out for this look at the wiring.
-    monkeypatch.setattr(pix2pix, "normalisation", keras.layers.Identity)
-    discriminator = pix2pix.build_discriminator(pix2pix.Train(discriminator_filters=4))
+    config = pix2pix.Train(discriminator_filters=4, normalization="none")
+    discriminator = pix2pix.build_discriminator(config)
     image = tf.Variable(tf.random.stateless_normal([1, 256, 256, 3], [0, 0]))
     with tf.GradientTape() as tape:
         logit = discriminator([tf.zeros_like(image), image])[0, 15, 12, 0]
@@ -65,8 +155,10 @@ def test_every_weight_learns(small):
     with tf.GradientTape(persistent=True) as tape:
         generated = run.generator(source, training=True)
         logits = run.discriminator([source, generated], training=True)
-        losses = pix2pix.generator_losses(target, generated, logits, 100.0)
-        discriminator = pix2pix.discriminator_loss(run.discriminator([source, target]), logits)
+        losses = pix2pix.generator_losses(target, generated, logits, small)
+        discriminator = pix2pix.discriminator_loss(
+            run.discriminator([source, target]), logits, small
+        )
     for network, loss in (
         (run.generator, losses["generator_total"]),
         (run.discriminator, discriminator),

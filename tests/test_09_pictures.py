@@ -12,13 +12,13 @@ import image_to_image_translation as pix2pix
 
 def test_back_to_bytes_rounds_and_every_byte_survives():
     every = np.arange(256, dtype=np.uint8)
-    np.testing.assert_array_equal(pix2pix.to_uint8(pix2pix.normalise(every.astype("f4"))), every)
+    np.testing.assert_array_equal(pix2pix.to_uint8(pix2pix.normalise(every)), every)
     np.testing.assert_array_equal(pix2pix.to_uint8([-1.2, 0.0, 0.999, 1.1]), [0, 128, 255, 255])
 
 
 def test_a_panel_shows_every_picture_pixel_for_pixel(tmp_path):
     pictures = np.random.default_rng(0).integers(0, 256, (3, 2, 256, 256, 3), dtype=np.uint8)
-    columns = dict(zip("abc", pix2pix.normalise(pictures.astype("f4")), strict=True))
+    columns = dict(zip("abc", pix2pix.normalise(pictures), strict=True))
     pix2pix.draw_panel(tmp_path / "panel.png", columns)
     panel = np.asarray(Image.open(tmp_path / "panel.png").convert("RGB"))
     assert panel.shape == (2 * 264 + 28, 3 * 264 + 8, 3)
@@ -31,9 +31,25 @@ def test_a_panel_shows_every_picture_pixel_for_pixel(tmp_path):
 
 def test_small_pictures_are_enlarged(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
-    pix2pix.draw_panel(tmp_path / "panel.png", {"a": pix2pix.normalise(picture.astype("f4"))})
+    pix2pix.draw_panel(tmp_path / "panel.png", {"a": pix2pix.normalise(picture)})
     panel = np.asarray(Image.open(tmp_path / "panel.png").convert("RGB"))
     np.testing.assert_array_equal(panel[28:284:4, 8:264:4], picture[0])
+
+
+def test_panels_of_rectangles_grey_and_transparent_pictures(tmp_path):
+    rng = np.random.default_rng(0)
+    shapes = {"grey": (1, 32, 96, 1), "RGB": (1, 32, 96, 3), "RGBA": (1, 32, 96, 4)}
+    pictures = {k: rng.integers(0, 256, shape, dtype=np.uint8) for k, shape in shapes.items()}
+    pictures["RGBA"][..., 3] = np.where(pictures["RGBA"][..., 3] > 127, 255, 0)
+    columns = {title: pix2pix.normalise(images) for title, images in pictures.items()}
+    pix2pix.draw_panel(tmp_path / "panel.png", columns)
+    panel = np.asarray(Image.open(tmp_path / "panel.png").convert("RGB"))
+    assert panel.shape == (28 + 2 * 32 + 8, 8 + 3 * (2 * 96 + 8), 3)
+    cells = [panel[28:92:2, 8 + k * 200 :][:, :192:2] for k in range(3)]
+    np.testing.assert_array_equal(cells[0], pictures["grey"][0].repeat(3, axis=-1))
+    np.testing.assert_array_equal(cells[1], pictures["RGB"][0])
+    seen = pictures["RGBA"][0][..., 3:] == 255  # elsewhere the white paper
+    np.testing.assert_array_equal(cells[2], np.where(seen, pictures["RGBA"][0][..., :3], 255))
 
 
 def test_a_notebook_shows_one_picture_that_is_replaced(tmp_path, monkeypatch):
@@ -63,7 +79,7 @@ def test_a_preview_is_what_the_generator_makes(small, monkeypatch):
     monkeypatch.setattr(pix2pix, "draw_panel", lambda path, columns: drawn.update(columns))
     monkeypatch.setattr(pix2pix, "summarise", lambda *_: None)
     run = pix2pix.new_run(small)
-    examples = pix2pix.held_out_examples(pix2pix.find_pairs(small)[0]["val"], 32)
+    examples = pix2pix.held_out_examples(pix2pix.find_pairs(small)[0]["val"], small)
     small.output.mkdir()
     pix2pix.preview(run, examples, small.output, None)
     assert list(drawn) == ["Input", "Ground truth", "Prediction"]

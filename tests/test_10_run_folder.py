@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import SMALL, assert_same_weights, errors, flags, start, weights
+from conftest import SMALL, assert_same_weights, errors, flags, small_task, start, weights
 
 import image_to_image_translation as pix2pix
 
@@ -65,8 +65,10 @@ def test_metrics_are_means_and_tensorboard_has_them_at_true_steps(small, finishe
     rows = np.loadtxt(finished / "metrics.csv", delimiter=",", skiprows=1)
     run, by_hand = pix2pix.new_run(small), []
     pairs = pix2pix.find_pairs(small)[0]["train"]
-    for source, target in pix2pix.batches(pairs, small, 0):
-        losses = pix2pix.train_step(run, source, target, 100.0)
+    report = pix2pix.check_pairs(pairs, pix2pix.loaded_size(small), small, "training")
+    config = dataclasses.replace(small, direction="BtoA", depth=5)  # as training found
+    for source, target in pix2pix.batches(report.pairs, config, 0):
+        losses = pix2pix.train_step(run, source, target, config)
         by_hand.append([float(losses[name]) for name in pix2pix.LOSSES])
     np.testing.assert_allclose(rows[:, 1:5], np.reshape(by_hand, [2, 2, 4]).mean(axis=1), rtol=1e-4)
 
@@ -176,6 +178,12 @@ def test_a_file_takes_its_name_only_when_it_is_complete(tmp_path):
         ({"generator_filters": 8}, "generator filters 4, not 8"),
         ({"discriminator_filters": 8}, "discriminator filters 4, not 8"),
         ({"direction": "AtoB"}, "direction BtoA, not AtoB"),
+        ({"source_channels": 1}, "source channels 3, not 1"),
+        ({"target_channels": 4}, "target channels 3, not 4"),
+        ({"depth": 3}, "depth 5, not 3"),
+        ({"normalization": "none"}, "normalization instance, not none"),
+        ({"upsampling": "resize"}, "upsampling transposed, not resize"),
+        ({"average_weights": 0.9}, "average weights 0.0, not 0.9"),
         ({"seed": 1}, "dataset synthetic (400 pairs"),
     ],
 )
@@ -186,6 +194,12 @@ def test_another_run_in_the_same_folder_is_refused(small, finished, change, name
     assert named in str(refusal.value)
     assert "--name" in str(refusal.value)
     assert (finished / "config.json").read_text() == before
+
+
+def test_another_task_in_the_same_folder_is_refused(small, finished):
+    config = small_task(small, "super-resolve", name=finished.name)
+    with pytest.raises(pix2pix.UserError, match="task pairs, not super-resolve"):
+        pix2pix.train(dataclasses.replace(config, direction="AtoB"))
 
 
 def test_another_dataset_of_the_same_name_is_refused_but_a_moved_one_is_not(
@@ -213,3 +227,20 @@ def test_a_changed_learning_rate_is_said_and_used(small, finished, capsys):
     assert "--learning-rate 0.0002 → 0.001, from here on" in capsys.readouterr().out
     rate = weights(finished, 6)["generator_optimizer/_learning_rate/.ATTRIBUTES/VARIABLE_VALUE"]
     assert rate == pytest.approx(1e-3)
+
+
+def test_what_is_saved_and_shown_is_the_average(small, monkeypatch):
+    shown = {}
+    config = dataclasses.replace(small, average_weights=0.9)
+    draw = pix2pix.draw_panel
+    monkeypatch.setattr(
+        pix2pix, "draw_panel", lambda path, columns: draw(path, shown.update(columns) or columns)
+    )
+    folder = pix2pix.train(config)
+    run = pix2pix.new_run(config)
+    pix2pix.restore(run, folder)
+    saved = keras.saving.load_model(folder / "generator.keras")
+    for ours, average in zip(saved.weights, run.average.weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), average.numpy())
+    assert np.any(saved.weights[0].numpy() != run.generator.weights[0].numpy())
+    np.testing.assert_allclose(shown["Prediction"], saved(shown["Input"]), atol=1e-5)

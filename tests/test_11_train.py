@@ -1,15 +1,27 @@
 """Section 11: the loop, and that nothing stops it for good. Real processes, really killed."""
 
 import dataclasses
+import json
 import select
 import signal
 import subprocess
 import sys
 import time
 
+import keras
+import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import SCRIPT, assert_same_weights, errors, flags, start, weights
+from conftest import (
+    SCRIPT,
+    assert_same_weights,
+    errors,
+    flags,
+    make_pair,
+    small_task,
+    start,
+    weights,
+)
 
 import image_to_image_translation as pix2pix
 
@@ -24,7 +36,8 @@ def test_training_learns(small):
         small, generator_filters=16, discriminator_filters=8, batch_size=4, learning_rate=2e-3
     )
     config = dataclasses.replace(config, steps=300, log_every=100, checkpoint_every=300)
-    sources, targets = pix2pix.held_out_examples(pix2pix.find_pairs(config)[0]["val"], 32, count=50)
+    held_out = pix2pix.find_pairs(config)[0]["val"]
+    sources, targets = pix2pix.held_out_examples(held_out, config, count=50)
 
     def l1(generator) -> float:
         return float(tf.reduce_mean(tf.abs(generator(sources) - targets)))
@@ -40,11 +53,22 @@ def rows(folder) -> list[str]:
     return [row.rsplit(",", 1)[0] for row in (folder / "metrics.csv").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("batch_size", [1, 2])
-def test_kill_and_resume_equals_never_stopped_bit_for_bit(small, batch_size):
-    config = dataclasses.replace(
-        small, steps=60, batch_size=batch_size, log_every=7, checkpoint_every=20, image_size=64
-    )
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"image_size": 64},
+        {
+            "batch_size": 2,
+            "image_size": "32x64",
+            "learning_rate_decay_from": 10,
+            "average_weights": 0.9,
+            "normalization": "batch",
+            "gan_loss": "least-squares",
+        },
+    ],
+)
+def test_kill_and_resume_equals_never_stopped_bit_for_bit(small, options):
+    config = dataclasses.replace(small, steps=60, log_every=7, checkpoint_every=20, **options)
     straight = pix2pix.train(dataclasses.replace(config, name="straight"))
     killed = dataclasses.replace(config, name="killed")
     folder = pix2pix.run_folder(killed)
@@ -177,13 +201,12 @@ def test_it_says_what_it_is_about_to_do(small, monkeypatch, capsys):
     pix2pix.train(dataclasses.replace(small, steps=40_000))
     said = capsys.readouterr().out
     assert "synthetic: 400 training pairs; previews of val pairs" in said
-    assert "BtoA (right half → left half) at 32×32" in said
+    assert "BtoA: right half (RGB) → left half (RGB) at 32×32" in said
     assert "float32" in said
     assert "steps 1 to 40,000" in said
     assert "about 16:40:00, 1.5 s a step" in said
     if not tf.config.list_physical_devices("GPU"):
-        assert "No GPU found, so 40,000 steps will take hours." in said
-        assert "train --dataset synthetic --steps 500 --name try" in said
+        assert "No GPU found: 40,000 steps take hours. For a short try: --steps 500" in said
 
 
 def test_previews_come_from_training_pairs_only_if_there_is_nothing_else(
@@ -192,5 +215,61 @@ def test_previews_come_from_training_pairs_only_if_there_is_nothing_else(
     for split in ("val", "test"):
         for file in (pair_folder / split).iterdir():
             file.unlink()
-    pix2pix.train(dataclasses.replace(small, dataset=str(pair_folder)))
+    config = dataclasses.replace(small, dataset=str(pair_folder), holdout=0)
+    pix2pix.train(config)
     assert "6 training pairs; previews of train pairs" in capsys.readouterr().out
+    pix2pix.train(dataclasses.replace(config, holdout=0.1, name="held-out"))
+    assert "5 training pairs; previews of val pairs" in capsys.readouterr().out
+
+
+def test_stretching_is_told(small, tmp_path, capsys):
+    for k, height in enumerate((40, 43, 50, 60)):
+        make_pair(tmp_path / f"wide/train/{k}.png", 40, height)
+    config = dataclasses.replace(small, dataset=str(tmp_path / "wide"), holdout=0)
+    pix2pix.train(config)
+    said = "Stretched 2 of 4 pairs by more than 10% to fit 32×32; --fit crop cuts them instead"
+    assert said in capsys.readouterr().out
+    pix2pix.train(dataclasses.replace(config, fit="crop", name="cropped"))
+    assert "Stretched" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fit": "crop"},
+        {"crop": True},
+        {"crop": True, "jitter": False, "flip": False},
+        {"image_size": "32x64"},
+        {"image_size": 32, "depth": 3},
+        {"source_channels": 1, "target_channels": 4},
+        {"normalization": "none"},
+    ],
+)
+def test_every_option_trains_saves_and_resumes(small, tmp_path, options):
+    for k in range(3):
+        make_pair(tmp_path / f"data/train/{k}.png", 70, 90, seed=k)
+    config = dataclasses.replace(small, dataset=str(tmp_path / "data"), steps=1, **options)
+    pix2pix.train(config)
+    folder = pix2pix.train(dataclasses.replace(config, steps=2))
+    assert [path.name for path in pix2pix.checkpoints(folder)] == ["ckpt-1", "ckpt-2"]
+    height, width = pix2pix.picture_size(config)
+    generator = keras.saving.load_model(folder / "generator.keras")
+    assert generator.input_shape == (None, height, width, config.source_channels)
+    assert generator.output_shape == (None, height, width, config.target_channels)
+
+
+def test_pictures_of_16_bits_and_of_one_channel_train(small, tmp_path):
+    rng = np.random.default_rng(0)
+    for k in range(3):
+        for side, shape, kind in (("A", (40, 40, 1), np.uint8), ("B", (40, 40, 4), np.uint16)):
+            pixels = tf.constant(rng.integers(0, np.iinfo(kind).max, shape, kind))
+            (tmp_path / "deep" / side).mkdir(parents=True, exist_ok=True)
+            path = tmp_path / "deep" / side / f"{k}.png"
+            path.write_bytes(tf.io.encode_png(pixels).numpy())
+    config = small_task(small, "pairs", dataset=str(tmp_path / "deep"))
+    folder = pix2pix.train(config)
+    found = json.loads((folder / "config.json").read_text())["found"]
+    assert (found["source_channels"], found["target_channels"]) == (1, 4)
+    assert found["target_bits"] == 16
+    generator = keras.saving.load_model(folder / "generator.keras")
+    assert generator.output_shape == (None, 32, 32, 4)

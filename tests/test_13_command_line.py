@@ -1,4 +1,4 @@
-"""Section 12: flags, saved configurations, and errors of one line."""
+"""Section 13: flags, saved configurations, and errors of one line."""
 
 import dataclasses
 import json
@@ -22,6 +22,38 @@ def test_no_arguments_mean_train_on_facades():
 def test_flags():
     parsed = pix2pix.parse(["train", "--dataset", "maps", "--steps", "7", "--direction=BtoA"])
     assert parsed == pix2pix.Train(dataset="maps", steps=7, direction="BtoA")
+    parsed = pix2pix.parse(["--no-flip", "--crop", "--image-size", "256x512", "--depth", "7"])
+    assert parsed == pix2pix.Train(flip=False, crop=True, image_size="256x512", depth=7)
+    assert pix2pix.parse(["--image-size", "512"]).image_size == 512
+
+
+def test_every_option_survives_a_saved_configuration(tmp_path):
+    config = pix2pix.Train(
+        source_dir=tmp_path,
+        target_dir=tmp_path,
+        direction="BtoA",
+        seed=3,
+        task="sketch",
+        scale=2,
+        holdout=0.25,
+        skip_broken=True,
+        image_size="64x96",
+        fit="crop",
+        crop=True,
+        jitter=False,
+        flip=False,
+        source_channels=1,
+        target_channels=4,
+        learning_rate_decay_from=5,
+        gan_loss="hinge",
+        depth=4,
+        normalization="none",
+        upsampling="resize",
+        average_weights=0.5,
+        precision="bfloat16",
+        xla="off",
+    )
+    assert pix2pix.parse(flags(config)) == config
 
 
 @pytest.mark.parametrize("arguments", [["--stepz", "3"], ["--steps", "many"], ["translate"]])
@@ -108,8 +140,15 @@ def test_errors_end_in_one_line(monkeypatch, capsys, error, status, said):
 
 
 def test_a_pair_that_goes_bad_during_training_is_named(small, pair_folder, monkeypatch, capsys):
-    monkeypatch.setattr(pix2pix, "check_pairs", lambda pairs, _: pairs)  # it was still good then
-    (pair_folder / "train/4.png").write_bytes(b"not any more")
+    check = pix2pix.check_pairs
+
+    def check_and_spoil(*arguments):
+        report = check(*arguments)
+        (pair_folder / "train/4.png").write_bytes(b"not any more")
+        return report
+
+    monkeypatch.setattr(pix2pix, "check_pairs", check_and_spoil)
+    monkeypatch.setattr(pix2pix, "CACHE_BYTES", 0)
     with pytest.raises(SystemExit) as exit:
         pix2pix.main(flags(dataclasses.replace(small, dataset=str(pair_folder), steps=12)))
     assert exit.value.code == 1
@@ -123,5 +162,8 @@ def test_a_user_sees_one_line_and_no_traceback(small):
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 2
     assert stdout == ""
-    assert errors(stderr) == ["error: --image-size must be a power of two from 32 on, not 100."]
+    assert errors(stderr) == [
+        "error: --image-size must be SIZE or HEIGHTxWIDTH, from 32 on and multiples of 32 (unless "
+        "there is a --depth below 5), not 100."
+    ]
     assert not small.output.exists()
