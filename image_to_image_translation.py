@@ -7,7 +7,9 @@ bottom in the order the data flows; `grep "^# --- "` prints its table of content
     python image_to_image_translation.py                    facades, from label maps to photos
     python image_to_image_translation.py --help             every option and its default
     python image_to_image_translation.py train --dataset maps --steps 100000
+    python image_to_image_translation.py inspect my_pairs   what is in a folder, before training
     python image_to_image_translation.py train --dataset my_pairs --direction AtoB
+    python image_to_image_translation.py train --dataset my_photos --task colorize
     python image_to_image_translation.py train --dataset synthetic --image-size 64 --steps 1000
 
 The first command downloads 31 MB and trains for 40,000 steps: hours on a processor, so try
@@ -46,7 +48,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from typing import Annotated, Literal, get_args, get_origin
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ chatter; 0 brings it back
 
@@ -158,7 +160,9 @@ DATASETS = {
 
 @dataclass(frozen=True)
 class Train:
-    """Train a generator on pairs of pictures; started again, go on where it stopped."""
+    """Train a generator on pairs of pictures; started again, go on where it stopped.
+
+    To see first what a dataset holds: inspect DATASET, with the same flags."""
 
     dataset: str = "facades"
     """facades, maps, cityscapes, edges2shoes, edges2handbags or night2day (downloaded once), your
@@ -250,7 +254,7 @@ class Inspect(Train):
     """Look at a dataset before training: what is in it, what is broken, and, as a picture, what
     the network would see. Takes all flags of train."""
 
-    dataset: tyro.conf.Positional[str] = "facades"
+    dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")] = "facades"
     """What --dataset of train takes."""
 
 
@@ -1283,7 +1287,9 @@ def write_config(new: dict, folder: Path) -> None:
     """Save what the run was told and what it found out; say what is not as it was."""
     path = folder / "config.json"
     old = read_config(path) if checkpoints(folder) and path.exists() else new
-    for field in [name for name in new if name not in ("found", "steps", "output", "name")]:
+    data = ("scale", "fit", "crop", "jitter", "flip", "seed")
+    losses = ("learning_rate", "learning_rate_decay_from", "beta_1", "l1_weight", "gan_loss")
+    for field in (*data, "batch_size", *losses, "precision"):
         if old.get(field, new[field]) != new[field]:
             show(f"Changed   {flag(field)} {old[field]} → {new[field]}, from here on")
     with replacing(path) as temporary:
