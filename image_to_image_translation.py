@@ -220,7 +220,7 @@ class Train:
     """instance: each picture on its own. batch: all of a batch together, moving averages after the
     training; for batches well above 1."""
     upsampling: Literal["transposed", "resize"] = "transposed"
-    """resize: double the pixels and convolve, against checkerboard patterns; slower."""
+    """resize: double the pixels and convolve, against checkerboard patterns."""
     average_weights: float = 0.0
     """0.999, say: previews and generator.keras use a moving average of the generator's weights."""
     seed: int = 0
@@ -1226,12 +1226,10 @@ def show_inline(path: Path, shown: object) -> object:
 
 def run_folder(config: Train) -> Path:
     """Where a run lives."""
-    name = os.path.basename(os.path.abspath(config.dataset))
-    if config.source_dir:
-        name = f"{config.source_dir.name}_to_{config.target_dir.name}"
-    if config.task != "pairs":
-        name += f"-{config.task}"
-    return Path(config.output).expanduser() / (config.name or name)
+    told = (config.source_dir, config.target_dir) if config.source_dir else (config.dataset,)
+    name = "_to_".join(os.path.basename(os.path.abspath(each)) for each in told)
+    task = "" if config.task == "pairs" else f"-{config.task}"
+    return Path(config.output).expanduser() / (config.name or name + task)
 
 
 def new_run(config: Train) -> tf.train.Checkpoint:
@@ -1602,7 +1600,8 @@ def train(config: Train) -> Path:
 
         examples = held_out_examples(examples, config)
         seconds = seconds_per_step(run, tf.repeat(examples[0][:1], config.batch_size, axis=0))
-        counts = f"{len(pairs):,} training pairs; previews of {held_out} pairs"
+        what = "pairs" if config.task == "pairs" else "photos"
+        counts = f"{len(pairs):,} training {what}; previews of {held_out} {what}"
         announce(config, counts, describe(config, splits["train"]), first, seconds)
         warn_of_stretching(reports["training"], config)
         write_config(new, folder)
@@ -1618,10 +1617,10 @@ def summarise_split(pairs: Pairs, report: Report) -> str:
     sizes = sorted(report.sizes, key=math.prod)
     sizes = ["×".join(map(str, size)) for size in dict.fromkeys((sizes[0], sizes[-1]))]
     names = {1: "grey", 2: "grey with transparency", 3: "RGB", 4: "RGBA"}
-    texts = [" to ".join(sizes)]
-    for side, title in zip(zip(*report.kinds, strict=True), ("source", "target"), strict=False):
+    texts, sides = [" to ".join(sizes)], list(zip(*report.kinds, strict=True))
+    for title, side in zip(("source", "target")[: len(sides)], sides, strict=True):
         kinds = [names[channels] + " 16-bit" * (bits == 16) for channels, bits in sorted(set(side))]
-        texts.append(f"{title} {' and '.join(kinds)}")
+        texts.append(f"{title if len(sides) == 2 else 'photo'} {' and '.join(kinds)}")
     formats = Counter()
     for file in (file for k in report.sound if pairs.files for file in pairs.files[k]):
         with Image.open(file) as image:
@@ -1641,7 +1640,8 @@ def inspect(config: Train) -> Path:
     problems = [problem for report in reports.values() for problem in report.problems]
     for split, report in reports.items():
         about = f": {summarise_split(splits[split], report)}" if report.sound else ""
-        show(f"{split:<9} {len(report.pairs):,} pairs{about}")
+        what = "pairs" if config.task == "pairs" else "photos"
+        show(f"{split:<9} {len(report.pairs):,} {what}{about}")
     for problem in problems:
         show(f"Broken    {problem}")
     train = reports["train"]

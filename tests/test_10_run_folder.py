@@ -244,3 +244,17 @@ def test_what_is_saved_and_shown_is_the_average(small, monkeypatch):
         np.testing.assert_array_equal(ours.numpy(), average.numpy())
     assert np.any(saved.weights[0].numpy() != run.generator.weights[0].numpy())
     np.testing.assert_allclose(shown["Prediction"], saved(shown["Input"]), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "facades"),
+        ({"dataset": "some/where/my_pairs/"}, "my_pairs"),
+        ({"source_dir": "x/drawings", "target_dir": "photos"}, "drawings_to_photos"),
+        ({"task": "sketch"}, "facades-sketch"),
+        ({"task": "sketch", "name": "mine"}, "mine"),
+    ],
+)
+def test_the_name_of_a_run(options, name):
+    assert pix2pix.run_folder(pix2pix.Train(**options)).name == name

@@ -63,7 +63,7 @@ def test_tasks(small, task, capsys):
     said = capsys.readouterr().out
     assert f"Direction AtoB: {source} (" in said
     assert "→ photo (RGB) at 32×32" in said
-    assert "train     400 pairs: 32×32, source RGB\n" in said.replace("photo RGB", "source RGB")
+    assert "train     400 photos: 32×32, photo RGB\n" in said
 
 
 def test_what_a_person_types(small, pair_folder):
