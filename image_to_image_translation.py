@@ -48,7 +48,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ chatter; 0 brings it back
 
@@ -63,7 +63,7 @@ from PIL import Image
 CACHE_BYTES = 2 * 2**30  # pictures are kept in memory, at the size they are used at, up to this
 NETWORK_TIMEOUT = 60  # seconds without a byte before a download is given up
 CLASHES = (FileExistsError, IsADirectoryError, NotADirectoryError)  # of an archive with itself
-IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+IMAGE_SUFFIXES = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 SPLITS = ("train", "val", "test")
 LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue are (ITU-R BT.601)
 COMMAND = "python image_to_image_translation.py train"
@@ -84,7 +84,7 @@ class UsageError(UserError):
 
 def reason(error: Exception) -> str:
     """The first line of an error, without TensorFlow's names for its own parts."""
-    return re.sub(r"\{\{.*?\}\} | \[Op:.*?\]", "", str(error).splitlines()[0])
+    return re.sub(r"\{\{.*?\}\} | \[Op:.*?\]", "", (str(error) or repr(error)).splitlines()[0])
 
 
 def flag(field: str) -> str:
@@ -166,7 +166,7 @@ class Train:
 
     dataset: str = "facades"
     """facades, maps, cityscapes, edges2shoes, edges2handbags or night2day (downloaded once), your
-    own folder, or synthetic, drawn on the spot."""
+    own folder, or synthetic, drawn on the spot. Coming first, it needs no --dataset before it."""
     source_dir: Path | None = None
     """Instead of a dataset: the folder of the sources, A, paired by file name with target_dir."""
     target_dir: Path | None = None
@@ -174,10 +174,6 @@ class Train:
     direction: Literal["AtoB", "BtoA", None] = None
     """A is the left half of a pair (or the folder A, the sketch, …), B the right one. Default: the
     dataset's own (BtoA for facades, cityscapes, night2day, synthetic), else AtoB."""
-    task: Literal["pairs", "colorize", "super-resolve", "sketch", "inpaint"] = "pairs"
-    """All but pairs make the source from plain photos: any folder, or the targets of a dataset."""
-    scale: int = 4
-    """super-resolve: how many times larger."""
     holdout: float = 0.1
     """Share of the pairs kept out of the training where there is neither val/ nor test/."""
     skip_broken: bool = False
@@ -192,6 +188,10 @@ class Train:
     """Enlarge and cut at random; without it, the whole picture (with --crop, its middle)."""
     flip: bool = True
     """Mirror every other pair, at random."""
+    task: Literal["pairs", "colorize", "super-resolve", "sketch", "inpaint"] = "pairs"
+    """All but pairs make the source from plain photos: any folder, or the targets of a dataset."""
+    scale: int = 4
+    """super-resolve: how many times larger."""
     source_channels: Literal[1, 3, 4, None] = None
     """1 is grey, 3 RGB, 4 RGB with transparency. Default: what the pictures have."""
     target_channels: Literal[1, 3, 4, None] = None
@@ -252,10 +252,7 @@ class Train:
 @dataclass(frozen=True)
 class Inspect(Train):
     """Look at a dataset before training: what is in it, what is broken, and, as a picture, what
-    the network would see. Takes all flags of train."""
-
-    dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")] = "facades"
-    """What --dataset of train takes."""
+    the network would see. All options are those of train."""
 
 
 def picture_size(config: Train) -> tuple[int, int]:
@@ -273,8 +270,12 @@ def halvings(config: Train) -> int:
 # What a value must be: a test of the configuration, and its words in "--flag must be ...".
 RULES = {
     "dataset": (
-        lambda c: c.source_dir or c.dataset in DATASETS or Path(c.dataset).is_dir(),
-        f"{', '.join(DATASETS)} or an existing folder",
+        lambda c: (
+            c.dataset == Train.dataset
+            if c.source_dir
+            else c.dataset in DATASETS or Path(c.dataset).is_dir()
+        ),
+        f"{', '.join(DATASETS)} or an existing folder, and left out where there is --source-dir",
     ),
     "source_dir": (
         lambda c: bool(c.source_dir) == bool(c.target_dir) and Path(c.source_dir or ".").is_dir(),
@@ -312,7 +313,7 @@ RULES = {
     ),
     "learning_rate": (lambda c: 0 < c.learning_rate < math.inf, "above 0"),
     "learning_rate_decay_from": (
-        lambda c: c.learning_rate_decay_from in (None, *range(c.steps)),
+        lambda c: c.learning_rate_decay_from is None or 0 <= c.learning_rate_decay_from < c.steps,
         "a step before the last",
     ),
     "average_weights": (lambda c: 0 <= c.average_weights < 1, "at least 0 and below 1"),
@@ -350,7 +351,7 @@ def read_config(path: Path) -> dict:
         saved["found"] = dict(saved.get("found", {}))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{path}: cannot be read as a configuration ({error}). Mend it, or use another --name."
+            f"{path}: cannot be read as a configuration ({error}). Mend it, or name another one."
         ) from error
     if strange:
         raise UserError(f"{path}: {', '.join(sorted(strange))} is no option of this program.")
@@ -540,27 +541,35 @@ SIDES = (("A", "B"), ("input", "target"), ("input", "output"))
 LAYOUTS = ("{side}/{split}", "{split}/{side}", "{split}{side}", "{split}_{side}", "{side}")
 
 
+def dataset_name(config: Train) -> str:
+    """What the pairs are called."""
+    both = (config.source_dir, config.target_dir)
+    return " and ".join(map(str, both)) if config.source_dir else config.dataset
+
+
 def find_folders(config: Train, folder: Path) -> dict[str, tuple[Path, ...]]:
     """The folders of each split: two with a side each, or one of side-by-side pairs or photos."""
-    sides = [(str(config.source_dir), str(config.target_dir))] if config.source_dir else SIDES
-    two = [(layout, pair) for pair in sides for layout in LAYOUTS]
-    for layout, names in (*two, ("{split}", ("",)), ("", ("",))):
-        found = {
-            split: tuple(folder / layout.format(side=name, split=split) for name in names)
-            for split in (SPLITS if "{split}" in layout else SPLITS[:1])
-        }
+    two = [(layout, pair) for pair in SIDES for layout in LAYOUTS]
+    if config.source_dir:
+        told = (str(config.source_dir), str(config.target_dir))
+        two = [("{side}/{split}", told), ("{side}", told)]
+    for layout, names in (*two, ("{split}", ("",)), (".", ("",))):
+        found = {}
+        for split in SPLITS:  # where training pairs lie in no folder of theirs, others may
+            place = layout if "{split}" in layout or split == "train" else f"{layout}/{{split}}"
+            found[split] = tuple(folder / place.format(side=name, split=split) for name in names)
         if all(each.is_dir() for each in found["train"]):
             break
-    return found
+    return {split: each for split, each in found.items() if any(map(Path.is_dir, each))}
 
 
-def find_files(folders: tuple[Path, ...]) -> tuple[list[tuple[Path, ...]], list[str]]:
+def find_files(folders: tuple[Path, ...], deep: bool) -> tuple[list[tuple[Path, ...]], list[str]]:
     """The files of each pair, those of two folders matched by their stem; and what has no match."""
     sides = defaultdict(lambda: [[] for _ in folders])
     for number, folder in enumerate(folders):
-        for file in sorted(folder.glob("[!.]*")):
+        for file in sorted(folder.glob("**/[!.]*" if deep else "[!.]*")):
             if file.suffix.lower() in IMAGE_SUFFIXES:
-                sides[file.stem if len(folders) == 2 else file.name][number].append(file)
+                sides[file.stem if len(folders) == 2 else str(file)][number].append(file)
     pairs, problems = [], []
     for found in sides.values():
         files = [file for side in found for file in side]
@@ -573,16 +582,17 @@ def find_files(folders: tuple[Path, ...]) -> tuple[list[tuple[Path, ...]], list[
     return pairs, problems
 
 
-def hold_out(files: list, config: Train, folder: Path) -> tuple[list, list]:
+def hold_out(files: list, config: Train) -> tuple[list, list]:
     """Divide the files of a dataset that has only training pairs, always alike for a seed."""
 
     def lot(pair: tuple[Path, ...]) -> bytes:  # drawn by name: more files do not change it
         return hashlib.sha256(os.fsencode(f"{config.seed} {pair[0].stem}")).digest()
 
-    count = max(1, round(len(files) * config.holdout)) if config.holdout and len(files) > 1 else 0
-    held = set(sorted(files, key=lot)[:count])
+    count = min(len(files) - 1, max(1, round(len(files) * config.holdout)))
+    held = set(sorted(files, key=lot)[: count if config.holdout else 0])
     if held:
-        show(f"Held out  {count:,} of {len(files):,} pairs: {folder} has neither val/ nor test/")
+        name = dataset_name(config)
+        show(f"Held out  {count:,} of {len(files):,} pairs: {name} has neither val/ nor test/")
     return [pair for pair in files if pair not in held], [pair for pair in files if pair in held]
 
 
@@ -596,19 +606,23 @@ def file_pairs(files: list, problems: list[str], side_by_side: bool) -> Pairs:
 def folder_pairs(config: Train, folder: Path, photos: bool) -> dict[str, Pairs]:
     """The splits of a folder of pairs, or of photos, each in the order of its file names."""
     folders = find_folders(config, folder)
-    found = {split: find_files(folders.get(split, ())) for split in SPLITS}
+    if photos:  # of two folders that of the targets
+        folders = {split: each[-1:] for split, each in folders.items()}
+    deep = photos and len(folders) == 1
+    found = {split: find_files(each, deep) for split, each in folders.items()}
     files, problems = found["train"]
     if not files and not problems:
+        where = " and ".join(map(str, folders["train"]))
+        what = "photos" if photos else "side-by-side pairs, or A/ and B/ with the same file names,"
         raise UserError(
-            f"{' and '.join(map(str, folders['train']))}: no pictures. Put pairs there, side by "
-            'side in one file, or in A/ and B/ under the same names (see README, "Your own '
-            'pictures"), or use --dataset synthetic.'
+            f"{where}: no pictures. Put {what} there, or use --dataset synthetic. "
+            'See README, "Your own pictures".'
         )
-    if not found["val"][0] and not found["test"][0]:
-        files, held = hold_out(files, config, folder)
-        found |= {"train": (files, problems), "val": (held, [])}
+    if len(found) == 1:
+        files, held = hold_out(files, config)
+        found = {"train": (files, problems), "val": (held, [])}
     side_by_side = len(folders["train"]) == 1 and not photos
-    return {split: file_pairs(*found[split], side_by_side) for split in SPLITS}
+    return {split: file_pairs(*each, side_by_side) for split, each in found.items()}
 
 
 def find_pairs(config: Train) -> tuple[dict[str, Pairs], str]:
@@ -651,12 +665,8 @@ def decode(path: Path) -> np.ndarray:
             pixels = tf.io.decode_jpeg(encoded, dct_method="INTEGER_ACCURATE").numpy()
         elif image.mode in ("I", "F"):
             raise ValueError("32 bits a channel; convert it to 16")
-        elif image.mode.startswith("I;16"):
-            pixels = np.asarray(image).astype(np.uint16)
-        elif re.search(r";16[BLN]", str(image.tile)):  # several channels: Pillow would cut them
-            import tifffile
-
-            pixels = tifffile.imread(path)
+        elif image.format == "TIFF" and max(image.tag_v2.get(258, (8,))) == 16:
+            pixels = decode_deep_tiff(path, image)
         else:
             clear = "transparency" in image.info or image.mode[-1] in "Aa"
             kept = {"1": "L", "L": "L", "LA": "LA"}
@@ -669,21 +679,39 @@ def decode(path: Path) -> np.ndarray:
     return pixels[:, ::-1] if turned in (2, 3, 6, 7) else pixels
 
 
+def decode_deep_tiff(path: Path, image: Image.Image) -> np.ndarray:
+    """The 16 bits of a TIFF; where there are several channels, Pillow would cut them to 8."""
+    if image.mode.startswith("I;16"):
+        pixels = np.asarray(image).astype(np.uint16)
+    else:
+        import tifffile
+
+        pixels = tifffile.imread(path, key=0)
+        pixels = np.moveaxis(pixels, 0, -1) if image.tag_v2.get(284) == 2 else pixels  # planes
+    return 65535 - pixels if image.tag_v2.get(262) == 0 else pixels  # 0 is white
+
+
 def read_picture(path: Path) -> np.ndarray:
-    """A picture the right way up; one whose alpha is opaque everywhere has none.
+    """A picture the right way up, [height, width, 1 to 4 channels].
 
     Palettes, CMYK and the like become RGB; of an animation, the first picture is taken.
     """
     try:
         pixels = decode(path)
+        if pixels.ndim != 3 or pixels.shape[2] > 4:
+            raise ValueError(f"its shape is {pixels.shape}")
     except ModuleNotFoundError as error:
         raise UserError(f"{path}: pip install tifffile imagecodecs to read it") from error
     except Exception as error:  # decoders raise a dozen kinds for damaged files
         raise UserError(f"{path}: not a readable picture ({reason(error)})") from error
-    has_alpha = pixels.shape[2] in (2, 4)
-    if has_alpha and (pixels[..., -1] == np.iinfo(pixels.dtype).max).all():
-        pixels = pixels[..., :-1]
     return pixels
+
+
+def without_idle_alpha(pixels: np.ndarray) -> np.ndarray:
+    """Alpha that is opaque everywhere says nothing."""
+    has_alpha = pixels.shape[2] in (2, 4)
+    idle = has_alpha and (pixels[..., -1] == np.iinfo(pixels.dtype).max).all()
+    return pixels[..., :-1] if idle else pixels
 
 
 def read_pair(files: tuple[Path, ...], side_by_side: bool) -> list[np.ndarray]:
@@ -693,11 +721,11 @@ def read_pair(files: tuple[Path, ...], side_by_side: bool) -> list[np.ndarray]:
     if side_by_side:
         if width % 2:
             raise UserError(f"{files[0]}: is {width} pixels wide, so it has no exact middle")
-        return [pictures[0][:, : width // 2], pictures[0][:, width // 2 :]]
-    if pictures[-1].shape[:2] != (height, width):
+        pictures = [pictures[0][:, : width // 2], pictures[0][:, width // 2 :]]
+    elif pictures[-1].shape[:2] != (height, width):
         sizes = " and ".join(f"{p.shape[0]}×{p.shape[1]}" for p in pictures)
         raise UserError(f"{files[0]}: differs in size from {files[1]} ({sizes})")
-    return pictures
+    return [without_idle_alpha(picture) for picture in pictures]
 
 
 def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
@@ -730,20 +758,27 @@ def fit(pixels: np.ndarray, size: tuple[int, int], config: Train) -> np.ndarray:
     if shape == size:
         return pixels
 
-    def resize(plane: np.ndarray) -> np.ndarray:
-        return np.asarray(Image.fromarray(plane).resize(size[::-1], Image.Resampling.BILINEAR))
+    def resize(part: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(part).resize(size[::-1], Image.Resampling.BILINEAR))
 
-    if pixels.dtype == np.uint8 and pixels.shape[2] == 3:
-        return resize(np.ascontiguousarray(pixels))
-    planes = [resize(plane.astype(np.float32)) for plane in np.moveaxis(pixels, -1, 0)]
-    return np.rint(np.stack(planes, axis=-1)).astype(pixels.dtype)
+    channels, full = pixels.shape[2], np.float32(np.iinfo(pixels.dtype).max)
+    if pixels.dtype == np.uint8:  # Pillow weights colours by their alpha
+        pixels = pixels[..., 0] if channels == 1 else np.ascontiguousarray(pixels)
+        return resize(pixels).reshape(*size, channels)
+    alpha = pixels[..., -1:] / full if channels in (2, 4) else np.ones_like(pixels[..., :1], "f4")
+    planes = [resize(plane) for plane in np.moveaxis(pixels * alpha, -1, 0)]
+    alpha = resize(alpha[..., 0])[..., None]
+    pixels = np.stack(planes, axis=-1) / np.maximum(alpha, 1 / full)
+    if channels in (2, 4):
+        pixels[..., -1:] = alpha * full
+    return np.rint(pixels).clip(0, full).astype(np.uint16)
 
 
 @dataclass(frozen=True)
 class Report:
     """What reading a whole split has shown."""
 
-    pairs: Pairs  # the sound ones, at the size they are used at
+    pairs: Pairs  # the sound ones, at the size they are loaded at
     sound: tuple[int, ...]  # their numbers in the split
     problems: tuple[str, ...]
     sizes: Counter[tuple[int, int]]  # height and width
@@ -761,9 +796,10 @@ def look(pairs: Pairs, k: int, size: tuple[int, int] | None, config: Train) -> t
     return shape, kind, [fit(each, size, config) if size else each for each in pictures]
 
 
-def check_pairs(pairs: Pairs, size: tuple[int, int] | None, config: Train, what: str) -> Report:
+def check_pairs(pairs: Pairs, config: Train, split: str, memory: int = 0) -> Report:
     """Read every pair once, so that a broken file is found now and not at step 7,213; keep them
-    in memory if they fit, so that they need not be read again. Without a size they stay whole."""
+    if they fit into so many bytes of memory, so that they need not be read again."""
+    size = loaded_size(config)
     problems, sizes, kinds = list(pairs.problems), Counter(), Counter()
     sound, kept, kept_bytes = [], [], 0
 
@@ -778,7 +814,7 @@ def check_pairs(pairs: Pairs, size: tuple[int, int] | None, config: Train, what:
         for k, outcome in enumerate(pool.map(attempt, range(len(pairs)))):
             if due(k + 1, 100, len(pairs)):
                 amount = f"{k + 1:,} of {len(pairs):,}"
-                show_bar(f"Checking the {what} pairs", k + 1, len(pairs), amount)
+                show_bar(f"Checking {split}", k + 1, len(pairs), amount)
             if isinstance(outcome, UserError):
                 problems.append(str(outcome))
                 continue
@@ -787,9 +823,9 @@ def check_pairs(pairs: Pairs, size: tuple[int, int] | None, config: Train, what:
             sizes[shape] += 1
             kinds[kind] += 1
             kept_bytes += sum(picture.nbytes for picture in pictures)
-            if kept_bytes <= CACHE_BYTES:
-                kept.append(pictures)
-            elif kept:
+            if kept_bytes <= memory:
+                kept.append([picture.copy() for picture in pictures])  # not a view of a larger one
+            else:
                 kept.clear()
     finally:
         pool.shutdown(cancel_futures=True)
@@ -797,6 +833,14 @@ def check_pairs(pairs: Pairs, size: tuple[int, int] | None, config: Train, what:
     read = kept.__getitem__ if in_memory else lambda k: look(pairs, sound[k], size, config)[2]
     checked = Pairs(tuple(pairs.names[k] for k in sound), read)
     return Report(checked, tuple(sound), tuple(problems), sizes, kinds)
+
+
+def check_splits(splits: dict[str, Pairs], config: Train, memory: int) -> dict[str, Report]:
+    """Check all splits; training pairs are kept in memory if they fit."""
+    return {
+        split: check_pairs(pairs, config, split, memory if split == "train" else 0)
+        for split, pairs in splits.items()
+    }
 
 
 def refuse_broken(reports: dict[str, Report], config: Train) -> None:
@@ -807,6 +851,10 @@ def refuse_broken(reports: dict[str, Report], config: Train) -> None:
         raise UserError(
             f"{'; '.join(problems[:10])}{more}. Mend or remove them, or go on without them with "
             "--skip-broken."
+        )
+    if not reports["train"].sound:
+        raise UserError(
+            f"{dataset_name(config)}: nothing to train on; all {len(problems):,} broken."
         )
     if problems:
         show(f"Skipped   {len(problems):,} broken or without partner")
@@ -951,13 +999,14 @@ def batches(pairs: Pairs, config: Train, first_step: int) -> tf.data.Dataset:
     return examples.batch(config.batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
-def held_out_examples(pairs: Pairs, config: Train, count: int = 3) -> tuple[tf.Tensor, tf.Tensor]:
-    """The first few pairs without jitter, for the previews: (sources, targets)."""
-    examples = [
-        source_and_target(tf.constant(stack(pairs.read(k), config)), config, [config.seed, k])
-        for k in range(min(count, len(pairs)))
-    ]
-    sources, targets = zip(*examples, strict=True)
+def examples(pairs: Pairs, numbers: tuple[int, ...], config: Train) -> tuple[tf.Tensor, tf.Tensor]:
+    """Some pairs as they are, without jitter: (sources, targets)."""
+    both = (stack(look(pairs, k, picture_size(config), config)[2], config) for k in numbers)
+    parted = (
+        source_and_target(tf.constant(each), config, [config.seed, k])
+        for k, each in zip(numbers, both, strict=True)
+    )
+    sources, targets = zip(*parted, strict=True)
     return tf.stack(sources), tf.stack(targets)
 
 
@@ -1227,7 +1276,7 @@ def show_inline(path: Path, shown: object) -> object:
 def run_folder(config: Train) -> Path:
     """Where a run lives."""
     told = (config.source_dir, config.target_dir) if config.source_dir else (config.dataset,)
-    name = "_to_".join(os.path.basename(os.path.abspath(each)) for each in told)
+    name = "_to_".join(os.path.basename(os.path.abspath(each)) for each in told if each)
     task = "" if config.task == "pairs" else f"-{config.task}"
     return Path(config.output).expanduser() / (config.name or name + task)
 
@@ -1270,11 +1319,7 @@ def refuse_another_run(new: dict, folder: Path) -> None:
         before = {**old, **old["found"]}.get(name, now)
         if before != now:
             if name == "pairs":
-                name, before, now = (
-                    "dataset",
-                    f"{old['dataset']} ({before})",
-                    f"{new['dataset']} ({now})",
-                )
+                name = "other pictures (--dataset, --seed or --holdout differ, or files):"
             raise UserError(
                 f"{folder} holds a run with {name.replace('_', ' ')} {before}, not {now}. "
                 "Give the new run a folder of its own with --name."
@@ -1400,9 +1445,9 @@ def mean_losses(run: tf.train.Checkpoint, folder: Path) -> dict[str, float]:
     return means
 
 
-def preview(run: tf.train.Checkpoint, examples: tuple, folder: Path, writer) -> Path:
+def preview(run: tf.train.Checkpoint, held_out: tuple, folder: Path, writer) -> Path:
     """Save the panel input · ground truth · prediction of the held-out examples."""
-    sources, targets = examples
+    sources, targets = held_out
     path = folder / "previews" / f"step-{int(run.step):06}.png"
     path.parent.mkdir(exist_ok=True)
     generated = tf.concat([generate(run.average, source[None]) for source in sources], axis=0)
@@ -1447,12 +1492,6 @@ def stop_requests() -> Iterator[list[int]]:
     finally:
         for each, handler in zip(heeded, before, strict=True):
             signal.signal(each, handler)
-
-
-def dataset_name(config: Train) -> str:
-    """What the pairs are called."""
-    both = (config.source_dir, config.target_dir)
-    return " and ".join(map(str, both)) if config.source_dir else config.dataset
 
 
 def describe(config: Train, pairs: Pairs) -> str:
@@ -1531,7 +1570,7 @@ def learning_rate(config: Train, step: int) -> float:
 
 
 def train_steps(
-    config: Train, run: tf.train.Checkpoint, pairs: Pairs, examples: tuple, folder: Path
+    config: Train, run: tf.train.Checkpoint, pairs: Pairs, held_out: tuple, folder: Path
 ) -> None:
     """The loop: step, log, preview, save."""
     first, total, shown = int(run.step), config.steps, None
@@ -1560,9 +1599,9 @@ def train_steps(
             elif due(step, max(1, config.log_every // 20), total):
                 show(clock.progress(step), keep=False)
             if preview_due:
-                shown = show_inline(preview(run, examples, folder, writer), shown)
+                shown = show_inline(preview(run, held_out, folder, writer), shown)
             if save_due:
-                save(run, examples[0][:1], folder, config.keep_checkpoints)
+                save(run, held_out[0][:1], folder, config.keep_checkpoints)
             if stopping and step < total:
                 where = ["--name", folder.name, "--output", str(folder.parent)]
                 where = shlex.join(where[: 2 if config.output == Train.output else 4])
@@ -1580,14 +1619,9 @@ def train(config: Train) -> Path:
     told = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
     with locked(folder, f"{folder}: another process trains here. Use --name for a second run."):
         splits, direction = find_pairs(config)
-        held_out = next(split for split in ("val", "test", "train") if splits[split])
-        reports = {
-            "training": check_pairs(splits["train"], loaded_size(config), config, "training"),
-            "held-out": check_pairs(splits[held_out], picture_size(config), config, "held-out"),
-        }
+        reports = check_splits(splits, config, CACHE_BYTES)
         refuse_broken(reports, config)
-        pairs, examples = (report.pairs for report in reports.values())
-        config, found = decide(config, direction, reports["training"].kinds)
+        config, found = decide(config, direction, reports["train"].kinds)
         new = told | {"found": {"pairs": str(splits["train"]), **found}}
         refuse_another_run(new, folder)
         run = new_run(config)
@@ -1598,14 +1632,15 @@ def train(config: Train) -> Path:
             show(f"{folder} is finished: {first:,} steps. To train longer: --steps {2 * first}")
             return folder
 
-        examples = held_out_examples(examples, config)
-        seconds = seconds_per_step(run, tf.repeat(examples[0][:1], config.batch_size, axis=0))
-        what = "pairs" if config.task == "pairs" else "photos"
+        held_out = next(s for s in ("val", "test", "train") if s in reports and reports[s].sound)
+        held = examples(splits[held_out], reports[held_out].sound[:3], config)
+        seconds = seconds_per_step(run, tf.repeat(held[0][:1], config.batch_size, axis=0))
+        pairs, what = reports["train"].pairs, "pairs" if config.task == "pairs" else "photos"
         counts = f"{len(pairs):,} training {what}; previews of {held_out} {what}"
         announce(config, counts, describe(config, splits["train"]), first, seconds)
-        warn_of_stretching(reports["training"], config)
+        warn_of_stretching(reports["train"], config)
         write_config(new, folder)
-        train_steps(config, run, pairs, examples, folder)
+        train_steps(config, run, pairs, held, folder)
     return folder
 
 
@@ -1632,36 +1667,36 @@ def inspect(config: Train) -> Path:
     """Print what a dataset holds and what is broken, and draw what the network would see of it."""
     check_config(config)
     splits, direction = find_pairs(config)
-    reports = {
-        split: check_pairs(pairs, picture_size(config), config, split)
-        for split, pairs in splits.items()
-        if len(pairs) or pairs.problems
-    }
-    problems = [problem for report in reports.values() for problem in report.problems]
+    reports = check_splits(splits, config, memory=0)
+    what = "pairs" if config.task == "pairs" else "photos"
     for split, report in reports.items():
         about = f": {summarise_split(splits[split], report)}" if report.sound else ""
-        what = "pairs" if config.task == "pairs" else "photos"
         show(f"{split:<9} {len(report.pairs):,} {what}{about}")
+    problems = [problem for report in reports.values() for problem in report.problems]
     for problem in problems:
         show(f"Broken    {problem}")
     train = reports["train"]
     if not train.sound:
-        raise UserError(f"{dataset_name(config)}: there is no sound pair to train on.")
+        refuse_broken(reports, config)
 
     config, _ = decide(config, direction, train.kinds)
     show(f"Direction {describe(config, splits['train'])}")
     warn_of_stretching(train, config)
-    columns = dict(zip(("Source", "Target"), held_out_examples(train.pairs, config), strict=True))
-    loaded = [look(splits["train"], k, loaded_size(config), config)[2] for k in train.sound[:3]]
+    first = train.sound[:3]
+    sources, targets = examples(splits["train"], first, config)
+    columns = {"Source": sources, "Target": targets}
     for draw in (1, 2, 3):
-        drawn = (jittered(stack(p, config), config, [draw, k]) for k, p in enumerate(loaded))
+        drawn = (
+            jittered(stack(train.pairs.read(k), config), config, [draw, k])
+            for k in range(len(first))
+        )
         sources, targets = zip(*drawn, strict=True)
         columns |= {f"Draw {draw}, source": sources, f"Draw {draw}, target": targets}
     sheet = run_folder(config).with_name(f"{run_folder(config).name}-inspect.png")
     sheet.parent.mkdir(parents=True, exist_ok=True)
     draw_panel(sheet, columns)
     show(f"Saved     {sheet}, what the network sees")
-    if problems:
+    if problems and not config.skip_broken:
         raise UserError(
             f"{dataset_name(config)}: {len(problems):,} broken, see above. Mend or remove them, or "
             "train without them with --skip-broken."
@@ -1674,19 +1709,24 @@ def inspect(config: Train) -> Path:
 
 def parse(arguments: list[str]) -> Train:
     """Flags to a configuration: they beat those of --config, or of the run that is gone on with."""
-    if arguments[:1] == ["inspect"]:
-        return tyro.cli(Inspect, args=arguments[1:])
-    if arguments[:1] == ["train"]:  # the command that may be left out
+    kind = Inspect if arguments[:1] == ["inspect"] else Train
+    if arguments[:1] in (["inspect"], ["train"]):  # the latter may be left out
         arguments = arguments[1:]
-    config = tyro.cli(Train, args=arguments)
+    if arguments and not arguments[0].startswith("-"):
+        arguments = ["--dataset", *arguments]
+    config = tyro.cli(kind, args=arguments)
     path = config.config or run_folder(config) / "config.json"
     if not config.config and not path.exists():
         return config
     saved = read_config(path)
-    del saved["found"]
-    told_anew = {"config"} if config.config else {"config", "output", "name"}
+    told_anew = {"found", "config"} | ({"output", "name"} if not config.config else set())
+    flags = {argument.split("=")[0] for argument in arguments}
+    if "--dataset" in flags:
+        told_anew |= {"source_dir", "target_dir"}
+    if "--source-dir" in flags:
+        told_anew |= {"dataset"}
     given = {k: v for k, v in saved.items() if v is not None and k not in told_anew}
-    return tyro.cli(Train, args=[*to_flags(given), *arguments])
+    return tyro.cli(kind, args=[*to_flags(given), *arguments])
 
 
 def to_flags(values: dict) -> list[str]:

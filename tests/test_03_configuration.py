@@ -78,6 +78,29 @@ def test_nonsense_is_refused_by_the_name_of_the_flag(field, value):
     assert str(value) in message
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"source_dir": "."}, "--source-dir must be an existing folder, together with --target"),
+        ({"target_dir": "."}, "--source-dir must be an existing folder, together with --target"),
+        ({"source_dir": ".", "target_dir": "nowhere"}, "--target-dir must"),
+        ({"source_dir": ".", "target_dir": ".", "dataset": "maps"}, "--dataset must"),
+        ({"image_size": "big", "task": "super-resolve"}, "--image-size must"),
+        ({"image_size": 160, "task": "super-resolve", "scale": 3}, "--scale must"),
+        ({"task": "colorize", "direction": "BtoA"}, "--direction must be AtoB with this --task"),
+        ({"task": "sketch", "source_channels": 3}, "--source-channels must be left to --task"),
+        ({"task": "sketch", "target_channels": 1}, "--target-channels must be left to --task"),
+    ],
+)
+def test_options_that_contradict_each_other(options, named):
+    with pytest.raises(pix2pix.UsageError, match=named):
+        pix2pix.check_config(dataclasses.replace(pix2pix.Train(), **options))
+
+
+def test_a_very_long_run_is_checked_at_once():
+    pix2pix.check_config(pix2pix.Train(steps=10**12, learning_rate_decay_from=10**11))
+
+
 def test_every_known_dataset_has_a_direction_and_a_size():
     downloads = {name: row for name, row in pix2pix.DATASETS.items() if name != "synthetic"}
     assert downloads.keys() == {

@@ -125,19 +125,18 @@ def test_pairs_are_cut_in_the_middle_and_turned_by_direction(pair_folder):
 def test_the_lot_of_a_pair_depends_on_its_name_and_the_seed_alone(tmp_path):
     files = [(tmp_path / f"{k}.png",) for k in range(200)]
     config = pix2pix.Train()
-    kept, held = pix2pix.hold_out(files, config, tmp_path)
+    kept, held = pix2pix.hold_out(files, config)
     assert len(held) == 20
     assert sorted(kept + held) == sorted(files)
-    assert pix2pix.hold_out(files[::-1], config, tmp_path)[1] == held[::-1]
-    fewer = pix2pix.hold_out(files[:190], config, tmp_path)[1]
+    assert pix2pix.hold_out(files[::-1], config)[1] == held[::-1]
+    fewer = pix2pix.hold_out(files[:190], config)[1]
     assert len(set(fewer) & set(held)) >= 17  # ten files more or less change little
-    other = pix2pix.hold_out(files, dataclasses.replace(config, seed=1), tmp_path)[1]
+    other = pix2pix.hold_out(files, dataclasses.replace(config, seed=1))[1]
     assert len(set(other) & set(held)) < 10
-    assert (
-        len(pix2pix.hold_out(files, dataclasses.replace(config, holdout=0.5), tmp_path)[1]) == 100
-    )
-    assert pix2pix.hold_out(files, dataclasses.replace(config, holdout=0), tmp_path)[1] == []
-    assert pix2pix.hold_out(files[:1], config, tmp_path) == (files[:1], [])
+    assert len(pix2pix.hold_out(files, dataclasses.replace(config, holdout=0.5))[1]) == 100
+    assert pix2pix.hold_out(files, dataclasses.replace(config, holdout=0))[1] == []
+    assert pix2pix.hold_out(files[:1], config) == (files[:1], [])
+    assert len(pix2pix.hold_out(files[:2], dataclasses.replace(config, holdout=0.9))[0]) == 1
 
 
 def test_pairs_are_made_by_name_and_never_by_order(tmp_path):
@@ -196,8 +195,59 @@ def test_a_folder_without_pairs(tmp_path, places):
     for place in places:
         make_pair(tmp_path / place / ".hidden.png")
     (tmp_path / "notes.txt").write_text("not a picture")
-    with pytest.raises(pix2pix.UserError, match="no pictures. Put pairs there.*--dataset synth"):
+    with pytest.raises(
+        pix2pix.UserError, match="no pictures. Put side-by-side pairs, or.*--dataset synth"
+    ):
         pix2pix.find_pairs(pix2pix.Train(dataset=str(tmp_path)))
+    with pytest.raises(pix2pix.UserError, match="no pictures. Put photos there"):
+        pix2pix.find_pairs(pix2pix.Train(dataset=str(tmp_path), task="sketch"))
+
+
+def test_folders_that_are_named_are_not_guessed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder, level in (("A", 1), ("B", 2), ("trainA", 3), ("trainB", 4)):
+        write(tmp_path / folder / "1.png", level)
+    found = find("facades", source_dir=Path("A"), target_dir=Path("B"))
+    assert found == {"train": [(1, 2)]}
+
+
+def test_splits_beside_training_pairs_in_no_folder_of_theirs(tmp_path):
+    for k in range(3):
+        make_pair(tmp_path / f"flat/{k}.png", 4)
+        write(tmp_path / f"two/A/{k}.png", k)
+        write(tmp_path / f"two/B/{k}.png", 10 + k)
+    make_pair(tmp_path / "flat/test/9.png", 4)
+    write(tmp_path / "two/A/val/9.png", 5)
+    write(tmp_path / "two/B/val/9.png", 15)
+    flat = pix2pix.find_pairs(pix2pix.Train(dataset=str(tmp_path / "flat")))[0]
+    assert {split: len(pairs) for split, pairs in flat.items()} == {"train": 3, "test": 1}
+    two = {"train": [(k, 10 + k) for k in range(3)], "val": [(5, 15)]}
+    assert find(tmp_path / "two") == two
+
+
+def test_what_is_wrong_with_val_is_not_hidden_by_a_hold_out(tmp_path):
+    for k in range(4):
+        write(tmp_path / f"train/A/{k}.png", k)
+        write(tmp_path / f"train/B/{k}.png", k)
+    write(tmp_path / "val/A/1_label.png", 1)
+    write(tmp_path / "val/B/1_photo.png", 1)
+    splits = pix2pix.find_pairs(pix2pix.Train(dataset=str(tmp_path)))[0]
+    assert {split: len(pairs) for split, pairs in splits.items()} == {"train": 4, "val": 0}
+    assert len(splits["val"].problems) == 2
+
+
+@pytest.mark.parametrize("skip_broken", [True, False])
+@pytest.mark.parametrize("command", [pix2pix.train, pix2pix.inspect])
+def test_folders_in_which_no_names_match(small, tmp_path, command, skip_broken):
+    write(tmp_path / "d/A/1_label.png", 1)
+    write(tmp_path / "d/B/1_photo.png", 1)
+    config = dataclasses.replace(small, dataset=str(tmp_path / "d"), skip_broken=skip_broken)
+    with pytest.raises(pix2pix.UserError) as refusal:
+        command(config)
+    if skip_broken:
+        assert str(refusal.value) == f"{tmp_path}/d: nothing to train on; all 2 broken."
+    else:
+        assert "1_label.png: no partner in" in str(refusal.value)
 
 
 def test_photos_for_a_task_come_from_any_folder(tmp_path):
@@ -208,6 +258,9 @@ def test_photos_for_a_task_come_from_any_folder(tmp_path):
     for split in ("train", "val"):
         write(tmp_path / f"split/{split}/1.png", 7)
     assert find(tmp_path / "split", task="sketch") == {"train": [(7,)], "val": [(7,)]}
+    write(tmp_path / "albums/2023/1.png", 1)
+    write(tmp_path / "albums/2024/trip/1.png", 2)
+    assert find(tmp_path / "albums", task="inpaint", holdout=0) == {"train": [(1,), (2,)]}
 
 
 @pytest.mark.parametrize("direction", [None, "BtoA"])
@@ -215,6 +268,7 @@ def test_photos_for_a_task_are_the_targets_of_pairs(tmp_path, small, direction):
     for k in range(3):
         write(tmp_path / f"A/{k}.png", k)
         write(tmp_path / f"B/{k}.png", 10 + k)
+    write(tmp_path / "A/without-target.png", 99)  # sources do not matter
     found = find(tmp_path, task="sketch", direction=direction, holdout=0)
     assert found == {"train": [(10,), (11,), (12,)]}
     config = dataclasses.replace(small, task="sketch", direction=direction)  # synthetic

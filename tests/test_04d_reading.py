@@ -74,6 +74,23 @@ def test_16_bit_colour_tiff_keeps_every_value(tmp_path, channels):
     np.testing.assert_array_equal(read, DEEP[channels])
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_16_bit_tiffs_of_unusual_structure(tmp_path, compression):
+    tifffile = pytest.importorskip("tifffile")
+    path, options = tmp_path / "deep.tif", {"compression": compression}
+    planes = np.moveaxis(DEEP[3], -1, 0)
+    tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate", **options)
+    np.testing.assert_array_equal(pix2pix.read_picture(path), DEEP[3])
+    tifffile.imwrite(path, np.stack([DEEP[3], DEEP[3] // 2]), photometric="rgb", **options)
+    np.testing.assert_array_equal(pix2pix.read_picture(path), DEEP[3])  # the first page
+    tifffile.imwrite(path, DEEP[1][..., 0], photometric="miniswhite", **options)
+    np.testing.assert_array_equal(pix2pix.read_picture(path), 65535 - DEEP[1])
+    options |= {"photometric": "minisblack", "planarconfig": "contig"}
+    tifffile.imwrite(path, np.zeros((6, 9, 5), np.uint16), **options)
+    with pytest.raises(pix2pix.UserError, match="not a readable picture"):
+        pix2pix.read_picture(path)
+
+
 def test_16_bit_colour_tiff_without_its_reader(tmp_path, monkeypatch):
     tifffile = pytest.importorskip("tifffile")
     tifffile.imwrite(tmp_path / "deep.tif", DEEP[3], photometric="rgb")
@@ -133,9 +150,15 @@ def test_black_and_white_and_cmyk(tmp_path):
 def test_alpha_that_hides_nothing_is_left_away(tmp_path):
     opaque = np.concatenate([RGB, np.full((6, 9, 1), 255, np.uint8)], axis=-1)
     Image.fromarray(opaque).save(tmp_path / "opaque.png")
-    np.testing.assert_array_equal(pix2pix.read_picture(tmp_path / "opaque.png"), RGB)
-    Image.fromarray(opaque[..., 2:], "LA").save(tmp_path / "grey.png")
-    np.testing.assert_array_equal(pix2pix.read_picture(tmp_path / "grey.png"), RGB[..., 2:])
+    Image.fromarray(opaque[..., 2:]).save(tmp_path / "grey.png")
+    for name, kept in (("opaque.png", RGB), ("grey.png", RGB[..., 2:])):
+        (read,) = pix2pix.read_pair((tmp_path / name,), side_by_side=False)
+        np.testing.assert_array_equal(read, kept)
+    both = np.concatenate([opaque, RGBA], axis=1)
+    Image.fromarray(both).save(tmp_path / "pair.png")
+    halves = pix2pix.read_pair((tmp_path / "pair.png",), side_by_side=True)
+    np.testing.assert_array_equal(halves[0], RGB)  # each half on its own
+    np.testing.assert_array_equal(halves[1], RGBA)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -306,16 +329,30 @@ def test_cutting_at_full_resolution_takes_the_middle():
     np.testing.assert_array_equal(cut, picture[14:46, 28:92])
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_8_and_16_bits_are_resized_alike(channels):
     eight = rng.integers(0, 256, (40, 50, channels), dtype=np.uint8)
     small, deep = (
         pix2pix.fit(pixels, (32, 32), pix2pix.Train()) for pixels in (eight, eight * np.uint16(257))
     )
+    assert small.shape == deep.shape == (32, 32, channels)
     assert (small.dtype, deep.dtype) == (np.uint8, np.uint16)
-    assert np.abs(deep / 257 - small).max() <= 1
-    theirs = tf.image.resize(eight, [32, 32], antialias=True)
-    assert np.abs(theirs - small).max() <= 1
+    visible = small[..., -1:] > 64 if channels in (2, 4) else True  # else rounded away in 8 bits
+    assert (np.abs(deep / 257 - small) * visible).max() <= (6 if channels in (2, 4) else 1)
+    if channels in (1, 3):
+        theirs = tf.image.resize(eight, [32, 32], antialias=True)
+        assert np.abs(theirs - small).max() <= 1
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_what_is_transparent_does_not_colour_what_is_visible(kind):
+    full = np.iinfo(kind).max
+    square = np.zeros((64, 64, 4), kind)  # white on transparent black
+    square[21:43, 21:43] = full
+    small = pix2pix.fit(square, (32, 32), pix2pix.Train())
+    assert set(np.unique(small[..., 3])) > {0, full}  # soft edges
+    assert small[..., :3][small[..., 3] > full // 8].min() >= full * 0.97
+    assert pix2pix.with_channels(small, 3).min() >= full * 0.99
 
 
 # --- check ---
@@ -329,9 +366,9 @@ def test_a_check_reports_what_is_there_and_what_is_broken(tmp_path, monkeypatch,
     Image.fromarray(GREY[:, :8, 0]).save(tmp_path / "train/5.png")
     Image.new("RGB", (63, 32)).save(tmp_path / "train/6.png")
     (tmp_path / "train/7.png").write_bytes(b"")
-    config = pix2pix.Train(dataset=str(tmp_path), holdout=0)
+    config = pix2pix.Train(dataset=str(tmp_path), holdout=0, image_size=32, jitter=False)
     pairs = pix2pix.find_pairs(config)[0]["train"]
-    report = pix2pix.check_pairs(pairs, (32, 32), config, "training")
+    report = pix2pix.check_pairs(pairs, config, "train")
     assert report.sound == (0, 1, 2, 3, 4, 5)
     assert report.sizes == {(40, 40): 4, (50, 50): 1, (6, 4): 1}
     assert report.kinds == {((3, 8), (3, 8)): 5, ((1, 8), (1, 8)): 1}
@@ -342,14 +379,24 @@ def test_a_check_reports_what_is_there_and_what_is_broken(tmp_path, monkeypatch,
     for k in range(6):
         for ours, whole in zip(report.pairs.read(k), pairs.read(k), strict=True):
             np.testing.assert_array_equal(ours, pix2pix.fit(whole, (32, 32), config))
-    assert f"Checking the training pairs [{'#' * 20}] 8 of 8" in capsys.readouterr().out
+    assert f"Checking train [{'#' * 20}] 8 of 8" in capsys.readouterr().out
+
+
+def test_what_is_kept_in_memory_is_no_more_than_is_used(tmp_path):
+    make_pair(tmp_path / "train/1.png", size=500)
+    config = pix2pix.Train(dataset=str(tmp_path), image_size=32, crop=True, jitter=False)
+    pairs = pix2pix.find_pairs(config)[0]["train"]
+    report = pix2pix.check_pairs(pairs, config, "train", memory=10_000)
+    for picture in report.pairs.read(0):
+        assert picture.shape == (32, 32, 3)
+        assert picture.base is None or picture.base.nbytes == picture.nbytes
 
 
 def test_pictures_too_small_to_cut_are_broken(tmp_path):
     make_pair(tmp_path / "train/1.png", size=40)
     config = pix2pix.Train(dataset=str(tmp_path), crop=True, image_size=64)
     pairs = pix2pix.find_pairs(config)[0]["train"]
-    report = pix2pix.check_pairs(pairs, None, config, "training")
+    report = pix2pix.check_pairs(pairs, config, "train")
     expected = f"{tmp_path}/train/1.png: 40×40 is too small to cut 64×64 from it"
     assert report.problems == (expected,)
 

@@ -16,11 +16,10 @@ LUMA = np.array([0.299, 0.587, 0.114])
 def examples(config: pix2pix.Train, count: int = 4) -> tuple:
     """The resolved configuration, and sources and targets of a few pairs as they are."""
     splits, direction = pix2pix.find_pairs(config)
-    size = pix2pix.picture_size(config)
     first = dataclasses.replace(splits["train"], names=splits["train"].names[:count])
-    report = pix2pix.check_pairs(first, size, config, "training")
+    report = pix2pix.check_pairs(first, config, "train")
     config, _ = pix2pix.decide(config, direction, report.kinds)
-    return config, *map(np.asarray, pix2pix.held_out_examples(report.pairs, config, count))
+    return config, *map(np.asarray, pix2pix.examples(first, report.sound, config))
 
 
 def photos(config: pix2pix.Train) -> np.ndarray:
@@ -138,7 +137,7 @@ def test_inpaint_keeps_what_is_known_whatever_the_weights(small):
 def test_tasks_are_a_function_of_seed_and_step(small, task):
     config, *_ = examples(small_task(small, task, batch_size=2, steps=6))
     pairs = pix2pix.find_pairs(small_task(small, task))[0]["train"]
-    report = pix2pix.check_pairs(pairs, pix2pix.loaded_size(config), config, "training")
+    report = pix2pix.check_pairs(pairs, config, "train")
     straight, resumed = (list(pix2pix.batches(report.pairs, config, first)) for first in (0, 4))
     for ours, theirs in zip(straight[4:], resumed, strict=True):
         for side in (0, 1):

@@ -14,24 +14,19 @@ import image_to_image_translation as pix2pix
 def loaded(small, pair_folder):
     """What `train` makes of a folder of pairs before its first step: configuration and pairs."""
 
-    def load(**options) -> tuple[pix2pix.Train, pix2pix.Pairs]:
+    def load(memory: int = 10**9, **options) -> tuple[pix2pix.Train, pix2pix.Pairs]:
         config = dataclasses.replace(small, dataset=str(pair_folder), **options)
         pairs = pix2pix.find_pairs(config)[0]["train"]
-        return config, pix2pix.check_pairs(
-            pairs, pix2pix.loaded_size(config), config, "training"
-        ).pairs
+        return config, pix2pix.check_pairs(pairs, config, "train", memory).pairs
 
     return load
 
 
 @pytest.mark.parametrize("options", [{}, {"crop": True}, {"fit": "crop"}])
-def test_pairs_in_memory_and_pairs_read_on_the_fly_are_the_same(
-    loaded, pair_folder, monkeypatch, options
-):
+def test_pairs_in_memory_and_pairs_read_on_the_fly_are_the_same(loaded, pair_folder, options):
     config, kept = loaded(**options)
     side = 40 if "crop" in options else 36
-    monkeypatch.setattr(pix2pix, "CACHE_BYTES", side * 2 * side * 3 * 6 - 1)  # a byte short
-    _, not_kept = loaded(**options)
+    _, not_kept = loaded(memory=side * 2 * side * 3 * 6 - 1, **options)  # a byte short
     both = zip(pix2pix.batches(kept, config, 0), pix2pix.batches(not_kept, config, 0), strict=True)
     for ours, theirs in both:
         np.testing.assert_array_equal(ours, theirs)
@@ -170,8 +165,7 @@ def test_the_same_pair_is_jittered_anew_in_every_epoch(small):
 def test_previews_are_not_jittered(small, pair_folder):
     config = dataclasses.replace(small, dataset=str(pair_folder))
     pairs = pix2pix.find_pairs(config)[0]["val"]
-    report = pix2pix.check_pairs(pairs, (32, 32), config, "held-out")
-    sources, targets = pix2pix.held_out_examples(report.pairs, config)
+    sources, targets = pix2pix.examples(pairs, (0, 1), config)
     assert sources.shape == targets.shape == (2, 32, 32, 3)
     expected = pix2pix.fit(pairs.read(1)[0], (32, 32), config)
     np.testing.assert_array_equal(pix2pix.to_uint8(sources[1]), expected)

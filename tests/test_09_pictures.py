@@ -79,7 +79,7 @@ def test_a_preview_is_what_the_generator_makes(small, monkeypatch):
     monkeypatch.setattr(pix2pix, "draw_panel", lambda path, columns: drawn.update(columns))
     monkeypatch.setattr(pix2pix, "summarise", lambda *_: None)
     run = pix2pix.new_run(small)
-    examples = pix2pix.held_out_examples(pix2pix.find_pairs(small)[0]["val"], small)
+    examples = pix2pix.examples(pix2pix.find_pairs(small)[0]["val"], (0, 1, 2), small)
     small.output.mkdir()
     pix2pix.preview(run, examples, small.output, None)
     assert list(drawn) == ["Input", "Ground truth", "Prediction"]

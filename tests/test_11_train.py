@@ -37,7 +37,7 @@ def test_training_learns(small):
     )
     config = dataclasses.replace(config, steps=300, log_every=100, checkpoint_every=300)
     held_out = pix2pix.find_pairs(config)[0]["val"]
-    sources, targets = pix2pix.held_out_examples(held_out, config, count=50)
+    sources, targets = pix2pix.examples(held_out, tuple(range(50)), config)
 
     def l1(generator) -> float:
         return float(tf.reduce_mean(tf.abs(generator(sources) - targets)))

@@ -5,7 +5,7 @@ import json
 
 import pytest
 import tensorflow as tf
-from conftest import errors, flags, start
+from conftest import errors, flags, make_pair, start
 
 import image_to_image_translation as pix2pix
 
@@ -95,6 +95,28 @@ def test_going_on_needs_no_flag_to_be_repeated(small):
     parsed = pix2pix.parse(["--output", str(small.output), "--name", "mine", "--steps", "6"])
     expected = dataclasses.replace(small, name="mine", l1_weight=10.0, steps=6)
     assert parsed == expected
+
+
+def test_a_dataset_on_the_command_line_beats_remembered_folders(small, tmp_path):
+    for folder in ("s", "d", "other"):
+        make_pair(tmp_path / folder / "1.png", 40)
+    told = {"source_dir": tmp_path / "s", "target_dir": tmp_path / "d", "dataset": "facades"}
+    folder = pix2pix.train(dataclasses.replace(small, **told))
+    assert folder.name == "s_to_d"
+    again = ["--config", str(folder / "config.json"), "--name", "new"]
+    parsed = pix2pix.parse([*again, "--dataset", str(tmp_path / "other")])
+    assert (parsed.dataset, parsed.source_dir) == (str(tmp_path / "other"), None)
+    parsed = pix2pix.parse([*again, "--source-dir=x", "--target-dir=y"])
+    assert (str(parsed.source_dir), str(parsed.target_dir)) == ("x", "y")
+    inspected = pix2pix.parse(["inspect", *again])
+    assert isinstance(inspected, pix2pix.Inspect)
+    assert inspected.source_dir == tmp_path / "s"
+
+
+def test_a_dataset_may_come_first_without_its_flag():
+    for command in ([], ["train"], ["inspect"]):
+        parsed = pix2pix.parse([*command, "my_pairs", "--steps", "7"])
+        assert (parsed.dataset, parsed.steps) == ("my_pairs", 7)
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '{"stepz": 3}', '{"found": [1]}'])
