@@ -41,7 +41,7 @@ def test_the_banners_are_a_table_of_contents():
         *("Generator", "Discriminator", "Losses", "Train step", "Pictures", "Run folder"),
         *("Train", "Inspect", "Command line"),
     ]
-    assert len(SOURCE.splitlines()) <= 1750
+    assert len(SOURCE.splitlines()) <= 1800
 
 
 def test_public_functions_have_a_docstring():
