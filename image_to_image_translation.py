@@ -1239,14 +1239,15 @@ def draw_panel(path: Path, columns: dict[str, tf.Tensor]) -> None:
     """Save a table of pictures as PNG: titled columns, pixel for pixel, small ones enlarged."""
     arrays = {title: to_uint8(images) for title, images in columns.items()}
     count, *size = next(iter(arrays.values())).shape[:3]
-    zoom, dpi, gap, head = max(1, 256 // max(size)), 100, 8, 28  # the last two in pixels
+    zoom, gap, head = max(1, 256 // max(size)), 8, 28  # the last two in pixels
+    dpi = 128  # a power of two divides without a remainder, so that no row of pixels is lost
     tall, wide = (side * zoom + gap for side in size)
     width, height = len(arrays) * wide + gap, count * tall + head
     figure = matplotlib.figure.Figure((width / dpi, height / dpi), dpi=dpi, facecolor="white")
     for column, (title, images) in enumerate(arrays.items()):
         x, y = gap + column * wide, height - head
         middle = (x + (wide - gap) / 2) / width, 1 - head / 2 / height
-        figure.text(*middle, title, ha="center", va="center")
+        figure.text(*middle, title, ha="center", va="center", fontsize=8)
         for row, image in enumerate(images.repeat(zoom, axis=1).repeat(zoom, axis=2)):
             image = image.repeat(3, axis=-1) if image.shape[-1] == 1 else image
             figure.figimage(image, x, y - (row + 1) * tall + gap)
