@@ -591,8 +591,7 @@ def hold_out(files: list, config: Train) -> tuple[list, list]:
     count = min(len(files) - 1, max(1, round(len(files) * config.holdout)))
     held = set(sorted(files, key=lot)[: count if config.holdout else 0])
     if held:
-        name = dataset_name(config)
-        show(f"Held out  {count:,} of {len(files):,} pairs: {name} has neither val/ nor test/")
+        show(f"Held out  {count:,} of {len(files):,}: there is neither val/ nor test/ (--holdout)")
     return [pair for pair in files if pair not in held], [pair for pair in files if pair in held]
 
 

@@ -66,7 +66,7 @@ def test_two_folders_without_splits_hold_out_a_tenth(tmp_path, names, direction,
     assert {split: len(pairs) for split, pairs in found.items()} == {"train": 18, "val": 2}
     everything = turned({"all": sorted(found["train"] + found["val"])}, direction)["all"]
     assert everything == [(2 * k, 2 * k + 1) for k in range(20)]
-    said = f"Held out  2 of 20 pairs: {tmp_path} has neither val/ nor test/"
+    said = "Held out  2 of 20: there is neither val/ nor test/ (--holdout)"
     assert said in capsys.readouterr().out
 
 
