@@ -881,6 +881,32 @@ def decide(config: Train, direction: str, kinds: Counter) -> tuple[Train, dict]:
     return replace(config, **found), found | {"target_bits": bits[1]}
 
 
+def describe(config: Train, pairs: Pairs) -> str:
+    """What is turned into what."""
+    sides = ["left half", "right half"]
+    if pairs.files and len(pairs.files[0]) == 2:
+        sides = [str(file.parent) for file in pairs.files[0]]
+    if config.task != "pairs":
+        sides = [TASKS[config.task][0], "photo"]
+    channels = {1: "grey", 3: "RGB", 4: "RGBA"}
+    source, target = sides[:: -1 if config.direction == "BtoA" else 1]
+    source += f" ({channels[config.source_channels]})"
+    target += f" ({channels[config.target_channels]})"
+    return f"{config.direction}: {source} → {target} at {'×'.join(map(str, picture_size(config)))}"
+
+
+def warn_of_stretching(report: Report, config: Train) -> None:
+    """Tell of pictures whose shape changes by more than a tenth on the way to the networks."""
+    height, width = picture_size(config)
+    ratios = {size: size[0] * width / (size[1] * height) for size in report.sizes}
+    count = sum(n for size, n in report.sizes.items() if not 1 / 1.1 <= ratios[size] <= 1.1)
+    if count and config.fit == "stretch" and not config.crop:
+        show(
+            f"Stretched {count:,} of {len(report.pairs):,} pairs by more than 10% to fit "
+            f"{height}×{width}; --fit crop cuts them instead"
+        )
+
+
 # --- 4e. Data: tasks ------------------------------------------------------------------------------
 
 TASKS = {  # what each makes a photo from, and the channels of that; None: those of the photo
@@ -1492,32 +1518,6 @@ def stop_requests() -> Iterator[list[int]]:
     finally:
         for each, handler in zip(heeded, before, strict=True):
             signal.signal(each, handler)
-
-
-def describe(config: Train, pairs: Pairs) -> str:
-    """What is turned into what."""
-    sides = ["left half", "right half"]
-    if pairs.files and len(pairs.files[0]) == 2:
-        sides = [str(file.parent) for file in pairs.files[0]]
-    if config.task != "pairs":
-        sides = [TASKS[config.task][0], "photo"]
-    channels = {1: "grey", 3: "RGB", 4: "RGBA"}
-    source, target = sides[:: -1 if config.direction == "BtoA" else 1]
-    source += f" ({channels[config.source_channels]})"
-    target += f" ({channels[config.target_channels]})"
-    return f"{config.direction}: {source} → {target} at {'×'.join(map(str, picture_size(config)))}"
-
-
-def warn_of_stretching(report: Report, config: Train) -> None:
-    """Tell of pictures whose shape changes by more than a tenth on the way to the networks."""
-    height, width = picture_size(config)
-    ratios = {size: size[0] * width / (size[1] * height) for size in report.sizes}
-    count = sum(n for size, n in report.sizes.items() if not 1 / 1.1 <= ratios[size] <= 1.1)
-    if count and config.fit == "stretch" and not config.crop:
-        show(
-            f"Stretched {count:,} of {len(report.pairs):,} pairs by more than 10% to fit "
-            f"{height}×{width}; --fit crop cuts them instead"
-        )
 
 
 def seconds_per_step(run: tf.train.Checkpoint, source: tf.Tensor) -> float:
