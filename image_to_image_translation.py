@@ -617,7 +617,7 @@ def folder_pairs(config: Train, folder: Path, photos: bool) -> dict[str, Pairs]:
             f"{where}: no pictures. Put {what} there, or use --dataset synthetic. "
             'See README, "Your own pictures".'
         )
-    if len(found) == 1:
+    if not any(any(each) for split, each in found.items() if split != "train"):
         files, held = hold_out(files, config)
         found = {"train": (files, problems), "val": (held, [])}
     side_by_side = len(folders["train"]) == 1 and not photos

@@ -153,12 +153,9 @@ def test_tasks_are_a_function_of_seed_and_step(small, task):
 
 
 @pytest.mark.parametrize("task", ["colorize", "super-resolve", "sketch", "inpaint"])
-def test_a_task_is_trained_stopped_and_gone_on_with(small, task, tmp_path):
-    config = small_task(small, task, steps=2)
-    folder = pix2pix.train(config)
+def test_a_task_is_trained(small, task, tmp_path):
+    folder = pix2pix.train(small_task(small, task, steps=1))
     assert folder == tmp_path / f"runs/synthetic-{task}"
-    pix2pix.train(dataclasses.replace(config, steps=4))
-    assert {path.name for path in folder.glob("ckpt-*.index")} == {"ckpt-2.index", "ckpt-4.index"}
     generator = keras.saving.load_model(folder / "generator.keras")
     source = tf.zeros([1, 32, 32, {"sketch": 1, "colorize": 1, "inpaint": 4}.get(task, 3)])
     assert generator(source).shape == (1, 32, 32, 3)

@@ -236,13 +236,13 @@ def test_stretching_is_told(small, tmp_path, capsys):
 @pytest.mark.parametrize(
     "options",
     [
-        {"fit": "crop", "image_size": "32x64"},
-        {"crop": True, "depth": 3},
-        {"crop": True, "jitter": False, "flip": False, "normalization": "none"},
-        {"source_channels": 1, "target_channels": 4},
+        {"fit": "crop", "image_size": "96x160"},
+        {"crop": True, "depth": 3, "normalization": "none"},
+        {"crop": True, "jitter": False, "flip": False, "image_size": 64},
+        {"image_size": 512, "source_channels": 1, "target_channels": 4},
     ],
 )
-def test_every_option_trains_saves_and_resumes(small, tmp_path, options):
+def test_every_size_and_option_trains_saves_and_resumes(small, tmp_path, options):
     for k in range(3):
         make_pair(tmp_path / f"data/train/{k}.png", 70, 90, seed=k)
     config = dataclasses.replace(small, dataset=str(tmp_path / "data"), steps=1, **options)
