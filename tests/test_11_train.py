@@ -56,7 +56,7 @@ def rows(folder) -> list[str]:
 @pytest.mark.parametrize(
     "options",
     [
-        {"image_size": 64},
+        {},
         {
             "batch_size": 2,
             "image_size": "32x64",
@@ -210,8 +210,9 @@ def test_it_says_what_it_is_about_to_do(small, monkeypatch, capsys):
 
 
 def test_previews_come_from_training_pairs_only_if_there_is_nothing_else(
-    small, pair_folder, capsys
+    small, pair_folder, monkeypatch, capsys
 ):
+    monkeypatch.setattr(pix2pix, "train_steps", lambda *_: None)
     for split in ("val", "test"):
         for file in (pair_folder / split).iterdir():
             file.unlink()
@@ -222,7 +223,8 @@ def test_previews_come_from_training_pairs_only_if_there_is_nothing_else(
     assert "5 training pairs; previews of val pairs" in capsys.readouterr().out
 
 
-def test_stretching_is_told(small, tmp_path, capsys):
+def test_stretching_is_told(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pix2pix, "train_steps", lambda *_: None)
     for k, height in enumerate((40, 43, 50, 60)):
         make_pair(tmp_path / f"wide/train/{k}.png", 40, height)
     config = dataclasses.replace(small, dataset=str(tmp_path / "wide"), holdout=0)
