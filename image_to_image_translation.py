@@ -255,6 +255,9 @@ class Inspect(Train):
     the network would see. All options are those of train."""
 
 
+# --- 3a. Configuration: what values may be --------------------------------------------------------
+
+
 def picture_size(config: Train) -> tuple[int, int]:
     """--image-size as (height, width)."""
     height, _, width = str(config.image_size).partition("x")
@@ -650,7 +653,7 @@ def find_pairs(config: Train) -> tuple[dict[str, Pairs], str]:
     return splits, direction
 
 
-# --- 4d. Data: reading and checking ---------------------------------------------------------------
+# --- 4d. Data: reading ----------------------------------------------------------------------------
 
 
 def decode(path: Path) -> np.ndarray:
@@ -771,6 +774,9 @@ def fit(pixels: np.ndarray, size: tuple[int, int], config: Train) -> np.ndarray:
     if channels in (2, 4):
         pixels[..., -1:] = alpha * full
     return np.rint(pixels).clip(0, full).astype(np.uint16)
+
+
+# --- 4e. Data: checking ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -907,7 +913,7 @@ def warn_of_stretching(report: Report, config: Train) -> None:
         )
 
 
-# --- 4e. Data: tasks ------------------------------------------------------------------------------
+# --- 4f. Data: tasks ------------------------------------------------------------------------------
 
 TASKS = {  # what each makes a photo from, and the channels of that; None: those of the photo
     "colorize": ("photo without colour", 1),
@@ -949,7 +955,7 @@ def make_source(photo: tf.Tensor, config: Train, seed: tf.Tensor) -> tf.Tensor:
     return tf.concat([photo * (1 - hole), 1 - 2 * hole], axis=-1)
 
 
-# --- 4f. Data: jitter and batches -----------------------------------------------------------------
+# --- 4g. Data: jitter and batches -----------------------------------------------------------------
 
 
 def normalise(pixels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Section 4d: every format read right or refused in one line, fitted, and checked."""
+"""Sections 4d and 4e: every format read right or refused in one line, fitted, and checked."""
 
 import dataclasses
 import io

@@ -1,4 +1,4 @@
-"""Section 4f: jitter, batches as a pure function of (seed, step), and pictures held out."""
+"""Section 4g: jitter, batches as a pure function of (seed, step), and pictures held out."""
 
 import dataclasses
 import shutil

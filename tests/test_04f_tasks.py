@@ -1,4 +1,4 @@
-"""Section 4e: what each task makes of a photo, and what the generator keeps of it."""
+"""Section 4f: what each task makes of a photo, and what the generator keeps of it."""
 
 import dataclasses
 
