@@ -660,9 +660,10 @@ def decode(path: Path) -> np.ndarray:
     """The pixels of a picture as they are stored: 1 to 4 channels of 8 or 16 bits."""
     with Image.open(path) as image:
         encoded = path.read_bytes() if image.format in ("PNG", "JPEG") else b""
-        if image.format == "PNG":  # TensorFlow's is faster, minds checksums and knows 16-bit RGB
-            depth = tf.uint16 if encoded[24] == 16 else tf.uint8
-            pixels = tf.io.decode_png(encoded, dtype=depth).numpy()
+        deep = image.format == "PNG" and encoded[24] == 16
+        keyed = "transparency" in image.info and image.mode in ("1", "L", "RGB")  # as one colour
+        if image.format == "PNG" and (deep or not keyed):  # faster, minds checksums, knows 16 bits
+            pixels = tf.io.decode_png(encoded, dtype=tf.uint16 if deep else tf.uint8).numpy()
         elif image.format == "JPEG" and image.mode in ("L", "RGB"):
             pixels = tf.io.decode_jpeg(encoded, dct_method="INTEGER_ACCURATE").numpy()
         elif image.mode in ("I", "F"):
@@ -670,9 +671,9 @@ def decode(path: Path) -> np.ndarray:
         elif image.format == "TIFF" and max(image.tag_v2.get(258, (8,))) == 16:
             pixels = decode_deep_tiff(path, image)
         else:
-            clear = "transparency" in image.info or image.mode[-1] in "Aa"
-            kept = {"1": "L", "L": "L", "LA": "LA"}
-            pixels = np.asarray(image.convert(kept.get(image.mode, "RGBA" if clear else "RGB")))
+            mode = "RGBA" if "transparency" in image.info or image.mode[-1] in "Aa" else "RGB"
+            kept = {} if keyed else {"1": "L", "L": "L", "LA": "LA"}
+            pixels = np.asarray(image.convert(kept.get(image.mode, mode)))
         has_exif = image.format != "PNG" or b"eXIf" in encoded  # Pillow decodes a PNG to know
         turned = image.getexif().get(0x0112, 1) if has_exif else 1  # how the camera was held
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels

@@ -135,6 +135,18 @@ def test_a_transparent_palette_becomes_rgba(tmp_path, suffix):
     assert read[1, 1].tolist() == [200, 100, 50, 255]
 
 
+def test_a_colour_that_stands_for_transparency_in_a_png(tmp_path):
+    for pixels, key in ((RGB, tuple(map(int, RGB[2, 3]))), (GREY, int(GREY[2, 3, 0]))):
+        picture(pixels).save(tmp_path / "keyed.png", transparency=key)
+        read = pix2pix.read_picture(tmp_path / "keyed.png")
+        np.testing.assert_array_equal(
+            read[..., :3], pixels.repeat(4 - pixels.shape[2], -1)[..., :3]
+        )
+        expected = np.where((pixels == np.array(key)).all(-1), 0, 255)
+        np.testing.assert_array_equal(read[..., 3], expected)
+        assert read[2, 3, 3] == 0
+
+
 def test_black_and_white_and_cmyk(tmp_path):
     for suffix in (".png", ".tif", ".bmp"):
         Image.fromarray(GREY[..., 0] > 127).save(tmp_path / f"two{suffix}")
