@@ -65,6 +65,7 @@ NETWORK_TIMEOUT = 60  # seconds without a byte before a download is given up
 CLASHES = (FileExistsError, IsADirectoryError, NotADirectoryError)  # of an archive with itself
 IMAGE_SUFFIXES = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 SPLITS = ("train", "val", "test")
+CHANNELS = {1: "grey", 2: "grey with transparency", 3: "RGB", 4: "RGBA"}
 LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue are (ITU-R BT.601)
 COMMAND = "python image_to_image_translation.py train"
 LOSSES = ("generator_total", "generator_gan", "generator_l1", "discriminator")
@@ -155,6 +156,13 @@ DATASETS = {
     "edges2handbags": Dataset(8_600, "AtoB"),  # outline → handbag
     "night2day": Dataset(2_000, "BtoA"),  # the same view by day → by night
     "synthetic": Dataset(0, "BtoA"),  # made-up facades, drawn by this script
+}
+
+TASKS = {  # what each makes a photo from, and the channels of that; None: those of the photo
+    "colorize": ("photo without colour", 1),
+    "super-resolve": ("small photo", None),
+    "sketch": ("sketch", 1),
+    "inpaint": ("photo with holes", 4),
 }
 
 
@@ -550,6 +558,11 @@ def dataset_name(config: Train) -> str:
     return " and ".join(map(str, both)) if config.source_dir else config.dataset
 
 
+def pairs_or_photos(config: Train) -> str:
+    """What a dataset is made of."""
+    return "pairs" if config.task == "pairs" else "photos"
+
+
 def find_folders(config: Train, folder: Path) -> dict[str, tuple[Path, ...]]:
     """The folders of each split: two with a side each, or one of side-by-side pairs or photos."""
     two = [(layout, pair) for pair in SIDES for layout in LAYOUTS]
@@ -749,6 +762,14 @@ def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     return np.rint(pixels).astype(alpha.dtype)
 
 
+def loaded_size(config: Train) -> tuple[int, int] | None:
+    """The size that training pictures are loaded at, for jitter to cut from; None is their own."""
+    if config.crop and config.jitter:
+        return None
+    scale = 286 / 256 if config.jitter and not config.crop else 1  # paper: 286×286, for 256×256
+    return tuple(round(side * scale) for side in picture_size(config))
+
+
 def fit(pixels: np.ndarray, size: tuple[int, int], config: Train) -> np.ndarray:
     """Bring a picture to (height, width), as --crop and --fit say."""
     height, width = pixels.shape[:2]
@@ -895,10 +916,9 @@ def describe(config: Train, pairs: Pairs) -> str:
         sides = [str(file.parent) for file in pairs.files[0]]
     if config.task != "pairs":
         sides = [TASKS[config.task][0], "photo"]
-    channels = {1: "grey", 3: "RGB", 4: "RGBA"}
     source, target = sides[:: -1 if config.direction == "BtoA" else 1]
-    source += f" ({channels[config.source_channels]})"
-    target += f" ({channels[config.target_channels]})"
+    source += f" ({CHANNELS[config.source_channels]})"
+    target += f" ({CHANNELS[config.target_channels]})"
     return f"{config.direction}: {source} → {target} at {'×'.join(map(str, picture_size(config)))}"
 
 
@@ -909,19 +929,12 @@ def warn_of_stretching(report: Report, config: Train) -> None:
     count = sum(n for size, n in report.sizes.items() if not 1 / 1.1 <= ratios[size] <= 1.1)
     if count and config.fit == "stretch" and not config.crop:
         show(
-            f"Stretched {count:,} of {len(report.pairs):,} pairs by more than 10% to fit "
-            f"{height}×{width}; --fit crop cuts them instead"
+            f"Stretched {count:,} of {len(report.pairs):,} {pairs_or_photos(config)} by more than "
+            f"10% to fit {height}×{width}; --fit crop cuts them instead"
         )
 
 
 # --- 4f. Data: tasks ------------------------------------------------------------------------------
-
-TASKS = {  # what each makes a photo from, and the channels of that; None: those of the photo
-    "colorize": ("photo without colour", 1),
-    "super-resolve": ("small photo", None),
-    "sketch": ("sketch", 1),
-    "inpaint": ("photo with holes", 4),
-}
 
 
 def luminance(photo: tf.Tensor) -> tf.Tensor:
@@ -968,9 +981,9 @@ def stack(pictures: list[np.ndarray], config: Train) -> np.ndarray:
     """The pictures of a pair as one, channel upon channel, in [-1, 1]: all that happens to it from
     here on happens to both."""
     channels = [config.source_channels, config.target_channels]
-    if config.task != "pairs":
-        channels = channels[config.direction == "AtoB" :]  # those of the photo first
-    pairs = zip(pictures, channels, strict=False)
+    if config.task != "pairs":  # the photo alone
+        channels = channels[:1] if config.direction == "BtoA" else channels[1:]
+    pairs = zip(pictures, channels, strict=True)
     return np.concatenate([normalise(with_channels(p, count)) for p, count in pairs], axis=-1)
 
 
@@ -980,14 +993,6 @@ def source_and_target(both: tf.Tensor, config: Train, seed: tf.Tensor) -> tuple[
         return tuple(tf.split(both, [config.source_channels, config.target_channels], axis=-1))
     made = make_source(both, config, seed)
     return (both, made) if config.direction == "BtoA" else (made, both)
-
-
-def loaded_size(config: Train) -> tuple[int, int] | None:
-    """The size that training pictures are loaded at, for jitter to cut from; None is their own."""
-    if config.crop and config.jitter:
-        return None
-    scale = 286 / 256 if config.jitter and not config.crop else 1  # paper: 286×286, for 256×256
-    return tuple(round(side * scale) for side in picture_size(config))
 
 
 def jittered(both: tf.Tensor, config: Train, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -1590,9 +1595,8 @@ def train_steps(
     clock = Clock(first, total)
     with stop_requests() as requests:
         for step, (source, target) in enumerate(batches(pairs, config, first), first + 1):
-            rate = learning_rate(config, step - 1)
             for optimizer in (run.generator_optimizer, run.discriminator_optimizer):
-                optimizer.learning_rate = rate
+                optimizer.learning_rate = learning_rate(config, step - 1)
             step_function(run, source, target, config)
             log_due = due(step, config.log_every, total)
             preview_due = due(step, config.preview_every, total)
@@ -1642,7 +1646,7 @@ def train(config: Train) -> Path:
         held_out = next(s for s in ("val", "test", "train") if s in reports and reports[s].sound)
         held = examples(splits[held_out], reports[held_out].sound[:3], config)
         seconds = seconds_per_step(run, tf.repeat(held[0][:1], config.batch_size, axis=0))
-        pairs, what = reports["train"].pairs, "pairs" if config.task == "pairs" else "photos"
+        pairs, what = reports["train"].pairs, pairs_or_photos(config)
         counts = f"{len(pairs):,} training {what}; previews of {held_out} {what}"
         announce(config, counts, describe(config, splits["train"]), first, seconds)
         warn_of_stretching(reports["train"], config)
@@ -1658,10 +1662,9 @@ def summarise_split(pairs: Pairs, report: Report) -> str:
     """What the sound pairs of a split are like."""
     sizes = sorted(report.sizes, key=math.prod)
     sizes = ["×".join(map(str, size)) for size in dict.fromkeys((sizes[0], sizes[-1]))]
-    names = {1: "grey", 2: "grey with transparency", 3: "RGB", 4: "RGBA"}
     texts, sides = [" to ".join(sizes)], list(zip(*report.kinds, strict=True))
     for title, side in zip(("source", "target")[: len(sides)], sides, strict=True):
-        kinds = [names[channels] + " 16-bit" * (bits == 16) for channels, bits in sorted(set(side))]
+        kinds = [CHANNELS[count] + " 16-bit" * (bits == 16) for count, bits in sorted(set(side))]
         texts.append(f"{title if len(sides) == 2 else 'photo'} {' and '.join(kinds)}")
     formats = Counter()
     for file in (file for k in report.sound if pairs.files for file in pairs.files[k]):
@@ -1675,10 +1678,9 @@ def inspect(config: Train) -> Path:
     check_config(config)
     splits, direction = find_pairs(config)
     reports = check_splits(splits, config, memory=0)
-    what = "pairs" if config.task == "pairs" else "photos"
     for split, report in reports.items():
         about = f": {summarise_split(splits[split], report)}" if report.sound else ""
-        show(f"{split:<9} {len(report.pairs):,} {what}{about}")
+        show(f"{split:<9} {len(report.pairs):,} {pairs_or_photos(config)}{about}")
     problems = [problem for report in reports.values() for problem in report.problems]
     for problem in problems:
         show(f"Broken    {problem}")
