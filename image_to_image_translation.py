@@ -23,10 +23,14 @@ In a notebook, `import image_to_image_translation as pix2pix`, then
 
 # --- 2. Imports, constants and small tools --------------------------------------------------------
 
+import base64
+import csv
 import fcntl
+import glob
 import gzip
 import hashlib
 import http.client
+import io
 import json
 import math
 import os
@@ -34,19 +38,24 @@ import re
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
+import zipfile
 import zlib
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
+from itertools import chain, groupby, islice, product
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
@@ -59,6 +68,7 @@ import tensorflow as tf
 import tyro
 from keras import layers, ops
 from PIL import Image
+from tyro.conf import Positional
 
 CACHE_BYTES = 2 * 2**30  # pictures are kept in memory, at the size they are used at, up to this
 NETWORK_TIMEOUT = 60  # seconds without a byte before a download is given up
@@ -67,6 +77,7 @@ IMAGE_SUFFIXES = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".ti
 SPLITS = ("train", "val", "test")
 CHANNELS = {1: "grey", 2: "grey with transparency", 3: "RGB", 4: "RGBA"}
 LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue are (ITU-R BT.601)
+PAGES = Path(__file__).with_name("pages")  # what is not Python: templates of what is written
 COMMAND = "python image_to_image_translation.py train"
 LOSSES = ("generator_total", "generator_gan", "generator_l1", "discriminator")
 
@@ -100,13 +111,23 @@ def due(step: int, every: int, total: int) -> bool:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name to write to; the file takes its final name only when it is complete."""
+    """A name to write to; the file or folder takes its final name only when it is complete."""
     temporary = path.with_name(f".partial-{path.name}")
     try:
         yield temporary
+        if path.is_dir():
+            shutil.rmtree(path)
         os.replace(temporary, path)
     finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file, or nothing."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager
@@ -119,6 +140,20 @@ def locked(folder: Path, refusal: str) -> Iterator[None]:
         except BlockingIOError:
             raise UserError(refusal) from None
         yield
+
+
+def ahead(function: Callable, items: Iterable, count: int = 32) -> Iterator:
+    """Like map, in threads, with up to `count` results made before they are asked for."""
+    pool, waiting = ThreadPoolExecutor(), deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def show(text: str, keep: bool = True) -> None:
@@ -224,9 +259,10 @@ class Train:
     """Filters of the discriminator's first layer; the others follow."""
     depth: int | None = None
     """How often the generator halves the picture. Default: as often as both sides can be halved."""
-    normalization: Literal["instance", "batch", "none"] = "instance"
+    normalization: Literal["instance", "batch", "none", "plain-instance"] = "instance"
     """instance: each picture on its own. batch: all of a batch together, moving averages after the
-    training; for batches well above 1."""
+    training; for batches well above 1. plain-instance: without learning to scale, like the authors'
+    PyTorch code."""
     upsampling: Literal["transposed", "resize"] = "transposed"
     """resize: double the pixels and convolve, against checkerboard patterns."""
     average_weights: float = 0.0
@@ -278,13 +314,18 @@ def halvings(config: Train) -> int:
     return (common & -common).bit_length() - 1
 
 
+def enlargement(config: Train) -> int:
+    """How many times larger than its input a result is."""
+    return config.scale if config.task == "super-resolve" else 1
+
+
 # What a value must be: a test of the configuration, and its words in "--flag must be ...".
 RULES = {
     "dataset": (
         lambda c: (
             c.dataset == Train.dataset
             if c.source_dir
-            else c.dataset in DATASETS or Path(c.dataset).is_dir()
+            else c.dataset in DATASETS or os.path.isdir(c.dataset)
         ),
         f"{', '.join(DATASETS)} or an existing folder, and left out where there is --source-dir",
     ),
@@ -779,11 +820,18 @@ def fit(pixels: np.ndarray, size: tuple[int, int], config: Train) -> np.ndarray:
         shape = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
     top, left = (height - shape[0]) // 2, (width - shape[1]) // 2
     pixels = pixels[top : top + shape[0], left : left + shape[1]]
-    if shape == size:
+    return resized(pixels, size)
+
+
+def resized(
+    pixels: np.ndarray, size: tuple[int, int], kind: int = Image.Resampling.BILINEAR
+) -> np.ndarray:
+    """A picture at (height, width); a colour weighs as much as it is opaque."""
+    if pixels.shape[:2] == size:
         return pixels
 
     def resize(part: np.ndarray) -> np.ndarray:
-        return np.asarray(Image.fromarray(part).resize(size[::-1], Image.Resampling.BILINEAR))
+        return np.asarray(Image.fromarray(part).resize(size[::-1], kind))
 
     channels, full = pixels.shape[2], np.float32(np.iinfo(pixels.dtype).max)
     if pixels.dtype == np.uint8:  # Pillow weights colours by their alpha
@@ -836,26 +884,21 @@ def check_pairs(pairs: Pairs, config: Train, split: str, memory: int = 0) -> Rep
         except UserError as error:
             return error
 
-    pool = ThreadPoolExecutor()
-    try:
-        for k, outcome in enumerate(pool.map(attempt, range(len(pairs)))):
-            if due(k + 1, 100, len(pairs)):
-                amount = f"{k + 1:,} of {len(pairs):,}"
-                show_bar(f"Checking {split}", k + 1, len(pairs), amount)
-            if isinstance(outcome, UserError):
-                problems.append(str(outcome))
-                continue
-            shape, kind, pictures = outcome
-            sound.append(k)
-            sizes[shape] += 1
-            kinds[kind] += 1
-            kept_bytes += sum(picture.nbytes for picture in pictures)
-            if kept_bytes <= memory:
-                kept.append([picture.copy() for picture in pictures])  # not a view of a larger one
-            else:
-                kept.clear()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    for k, outcome in enumerate(ahead(attempt, range(len(pairs)))):
+        if due(k + 1, 100, len(pairs)):
+            show_bar(f"Checking {split}", k + 1, len(pairs), f"{k + 1:,} of {len(pairs):,}")
+        if isinstance(outcome, UserError):
+            problems.append(str(outcome))
+            continue
+        shape, kind, pictures = outcome
+        sound.append(k)
+        sizes[shape] += 1
+        kinds[kind] += 1
+        kept_bytes += sum(picture.nbytes for picture in pictures)
+        if kept_bytes <= memory:
+            kept.append([picture.copy() for picture in pictures])  # not a view of a larger one
+        else:
+            kept.clear()
     in_memory = len(kept) == len(sound)
     read = kept.__getitem__ if in_memory else lambda k: look(pairs, sound[k], size, config)[2]
     checked = Pairs(tuple(pairs.names[k] for k in sound), read)
@@ -879,9 +922,9 @@ def refuse_broken(reports: dict[str, Report], config: Train) -> None:
             f"{'; '.join(problems[:10])}{more}. Mend or remove them, or go on without them with "
             "--skip-broken."
         )
-    if not reports["train"].sound:
+    if not next(iter(reports.values())).sound:
         raise UserError(
-            f"{dataset_name(config)}: nothing to train on; all {len(problems):,} broken."
+            f"{dataset_name(config)}: all {len(problems):,} {pairs_or_photos(config)} are broken."
         )
     if problems:
         show(f"Skipped   {len(problems):,} broken or without partner")
@@ -907,6 +950,14 @@ def decide(config: Train, direction: str, kinds: Counter) -> tuple[Train, dict]:
         "depth": config.depth or halvings(config),
     }
     return replace(config, **found), found | {"target_bits": bits[1]}
+
+
+def pair_shape(pairs: Pairs, report: Report, config: Train) -> list[int] | None:
+    """Height and width of most pictures, if each of them holds both halves of a pair."""
+    if config.task != "pairs" or {len(files) for files in pairs.files} != {1}:
+        return None
+    height, width = report.sizes.most_common(1)[0][0]
+    return [height, 2 * width]
 
 
 def describe(config: Train, pairs: Pairs) -> str:
@@ -953,6 +1004,16 @@ def holes(height: int, width: int, seed: tf.Tensor) -> tf.Tensor:
     return tf.cast(inside, tf.float32)[..., None]
 
 
+def enlarged(small: tf.Tensor, config: Train) -> tf.Tensor:
+    """A small photo at the size of the networks, for super-resolve."""
+    return tf.clip_by_value(tf.image.resize(small, picture_size(config), "bicubic"), -1, 1)
+
+
+def erased(photo: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
+    """A photo that is transparent where it is not known, as an image editor would erase."""
+    return tf.concat([photo * known, 2 * known - 1], axis=-1)
+
+
 def make_source(photo: tf.Tensor, config: Train, seed: tf.Tensor) -> tf.Tensor:
     """What is left of a photo [height, width, channels] when a task has taken something away."""
     height, width = picture_size(config)
@@ -960,13 +1021,11 @@ def make_source(photo: tf.Tensor, config: Train, seed: tf.Tensor) -> tf.Tensor:
         return luminance(photo)
     if config.task == "super-resolve":
         small = height // config.scale, width // config.scale
-        small = tf.image.resize(photo, small, "bicubic", antialias=True)
-        return tf.clip_by_value(tf.image.resize(small, (height, width), "bicubic"), -1, 1)
+        return enlarged(tf.image.resize(photo, small, "bicubic", antialias=True), config)
     if config.task == "sketch":  # a line where it is darker than around
         near, around = (tf.nn.avg_pool2d(luminance(photo)[None], n, 1, "SAME")[0] for n in (3, 5))
         return 1 - 2 * tf.clip_by_value(20 * (around - near) - 0.3, 0, 1)
-    hole = holes(height, width, seed)  # inpaint: transparent, as an image editor would erase
-    return tf.concat([photo * (1 - hole), 1 - 2 * hole], axis=-1)
+    return erased(photo, 1 - holes(height, width, seed))  # inpaint
 
 
 # --- 4g. Data: jitter and batches -----------------------------------------------------------------
@@ -975,6 +1034,16 @@ def make_source(photo: tf.Tensor, config: Train, seed: tf.Tensor) -> tf.Tensor:
 def normalise(pixels: np.ndarray) -> np.ndarray:
     """Whole numbers to -1…1, the range of the generator's tanh."""
     return pixels / np.float32(np.iinfo(pixels.dtype).max / 2) - 1
+
+
+def source_alone(pixels: np.ndarray, config: Train) -> tf.Tensor:
+    """The source, in [-1, 1], of a picture that has no target: of one that is to be translated."""
+    source = normalise(with_channels(pixels, config.source_channels))
+    if config.task == "super-resolve":
+        return enlarged(source, config)
+    if config.task == "inpaint":
+        return erased(source[..., :3], (source[..., 3:] + 1) / 2)
+    return tf.constant(source)
 
 
 def stack(pictures: list[np.ndarray], config: Train) -> np.ndarray:
@@ -1068,6 +1137,8 @@ def normalised(x: keras.KerasTensor, config: Train) -> keras.KerasTensor:
     options = {"epsilon": 1e-5, "gamma_initializer": keras.initializers.RandomNormal(1, 0.02)}
     if config.normalization == "instance":
         return layers.GroupNormalization(groups=-1, **options)(x)
+    if config.normalization == "plain-instance":
+        return layers.GroupNormalization(groups=-1, epsilon=1e-5, center=False, scale=False)(x)
     if config.normalization == "batch":
         return layers.BatchNormalization(momentum=0.9, **options)(x)
     return x
@@ -1107,7 +1178,7 @@ def build_generator(config: Train) -> keras.Model:
     depth = config.depth or halvings(config)  # by default the innermost map ends 1 high or wide
     filters = [config.generator_filters * min(2**level, 8) for level in range(depth)]
     x = source = keras.Input((*picture_size(config), config.source_channels or 3), name="source")
-    bare = config.normalization == "none"  # then, a bias is not undone by the normalisation
+    bare = config.normalization in ("none", "plain-instance")  # otherwise it has the biases
 
     skips = []
     for level, count in enumerate(filters):  # C64-C128-C256-C512-C512-C512-C512-C512
@@ -1137,7 +1208,7 @@ def build_generator(config: Train) -> keras.Model:
 
 def build_discriminator(config: Train) -> keras.Model:
     """The 70×70 PatchGAN: (source, image) to logits, one for each overlapping patch."""
-    size, bare = picture_size(config), config.normalization == "none"
+    size, bare = picture_size(config), config.normalization in ("none", "plain-instance")
     source = keras.Input((*size, config.source_channels or 3), name="source")
     image = keras.Input((*size, config.target_channels or 3), name="image")
     x = layers.Concatenate()([source, image])  # paper: conditional, so it sees the source too
@@ -1259,22 +1330,23 @@ def train_step(
 
 
 @tf.function
-def generate(generator: keras.Model, source: tf.Tensor) -> tf.Tensor:
-    """What the generator makes of a batch, without dropout."""
-    return generator(source, training=False)
+def generate(generator: keras.Model, source: tf.Tensor, noise: bool = False) -> tf.Tensor:
+    """What the generator makes of a batch, with dropout only if noise is wanted."""
+    return generator(source, training=noise)
 
 
 # --- 9. Pictures ----------------------------------------------------------------------------------
 
 
-def to_uint8(image: tf.Tensor) -> np.ndarray:
-    """-1…1 to 0…255, rounded."""
-    return np.clip(np.rint((np.asarray(image) + 1) * 127.5), 0, 255).astype(np.uint8)
+def to_pixels(image: tf.Tensor, bits: int = 8) -> np.ndarray:
+    """-1…1 to whole numbers of 8 or 16 bits, rounded."""
+    full = 2**bits - 1
+    return np.rint((np.asarray(image) + 1) * (full / 2)).clip(0, full).astype(f"uint{bits}")
 
 
 def draw_panel(path: Path, columns: dict[str, tf.Tensor]) -> None:
     """Save a table of pictures as PNG: titled columns, pixel for pixel, small ones enlarged."""
-    arrays = {title: to_uint8(images) for title, images in columns.items()}
+    arrays = {title: to_pixels(images) for title, images in columns.items()}
     count, *size = next(iter(arrays.values())).shape[:3]
     zoom, gap, head = max(1, 256 // max(size)), 8, 28  # the last two in pixels
     dpi = 128  # a power of two divides without a remainder, so that no row of pixels is lost
@@ -1319,17 +1391,26 @@ def run_folder(config: Train) -> Path:
     return Path(config.output).expanduser() / (config.name or name + task)
 
 
+@contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """What networks that are built meanwhile compute in."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def new_run(config: Train) -> tf.train.Checkpoint:
     """Everything that training changes, at step 0."""
     keras.utils.set_random_seed(config.seed)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16" if config.precision == "bfloat16" else "float32")
-    networks = build_generator(config), build_discriminator(config)
-    average = networks[0]
-    if config.average_weights:
-        average = build_generator(config)
-        average.set_weights(networks[0].get_weights())
-    keras.config.set_dtype_policy(before)
+    with dtype_policy("mixed_bfloat16" if config.precision == "bfloat16" else "float32"):
+        networks = build_generator(config), build_discriminator(config)
+        average = networks[0]
+        if config.average_weights:
+            average = build_generator(config)
+            average.set_weights(networks[0].get_weights())
     optimizers = [Adam(config.learning_rate, config.beta_1) for _ in networks]  # paper: β₁ = 0.5
     for network, optimizer in zip(networks, optimizers, strict=True):
         optimizer.build(network.trainable_variables)
@@ -1373,8 +1454,7 @@ def write_config(new: dict, folder: Path) -> None:
     for field in (*data, "batch_size", *losses, "precision"):
         if old.get(field, new[field]) != new[field]:
             show(f"Changed   {flag(field)} {old[field]} → {new[field]}, from here on")
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(new, indent=2) + "\n")
+    write_text(path, json.dumps(new, indent=2) + "\n")
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -1416,6 +1496,49 @@ def restore(run: tf.train.Checkpoint, folder: Path) -> None:
             part.rename(part.with_name(f"damaged-{part.name}"))
 
 
+def save_generator(generator: keras.Model, settings: dict, example: np.ndarray, path: Path) -> None:
+    """Write a generator.keras that carries its config.json and an example of a source in itself."""
+    generator.save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("run.json", json.dumps(settings))
+        with archive.open("example.npy", "w") as file:
+            np.save(file, example)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A generator that is ready for work, and how it was trained."""
+
+    generator: keras.Model
+    config: Train
+    settings: dict  # as in config.json
+    example: np.ndarray  # a batch of one source
+
+    @property
+    def found(self) -> dict:
+        """What its training found out."""
+        return self.settings["found"]
+
+
+def load_run(path: Path) -> Trained:
+    """Open a run folder or a generator.keras; nothing has to be told again."""
+    file = path / "generator.keras" if path.is_dir() else path
+    if not file.exists():
+        what = "it comes with the first checkpoint" if path.is_dir() else "name a run folder"
+        raise UserError(f"{file}: there is no such file; {what}.")
+    try:
+        settings = read_config(zipfile.Path(file, "run.json"))
+        with zipfile.ZipFile(file) as archive, archive.open("example.npy") as example:
+            example = np.load(example)
+        generator = keras.saving.load_model(file, compile=False)
+    except Exception as error:  # Keras, HDF5 and zipfile raise a dozen kinds
+        raise UserError(f"{file}: not a sound generator.keras ({reason(error)}).") from error
+    generator.trainable = False  # so that batch normalisation stays as it is even with dropout on
+    told = from_saved(settings)
+    decided = {k: v for k, v in settings["found"].items() if k in asdict(told)}
+    return Trained(generator, replace(told, **decided), settings, example)
+
+
 def save(run: tf.train.Checkpoint, source: tf.Tensor, folder: Path, keep: int) -> None:
     """Write generator.keras and then, complete only with its last file, a checkpoint."""
     step = int(run.step)
@@ -1424,7 +1547,9 @@ def save(run: tf.train.Checkpoint, source: tf.Tensor, folder: Path, keep: int) -
         raise not_finite(run, folder)
     try:
         with replacing(folder / "generator.keras") as temporary:
-            run.average.save(temporary)
+            settings = read_config(folder / "config.json")
+            settings["found"]["step"] = step
+            save_generator(run.average, settings, source.numpy(), temporary)
         partial = folder / ".partial-checkpoint"
         tf.train.CheckpointManager(run, partial, 1, checkpoint_name="ckpt").save(step)
         for part in (*sorted(partial.glob("ckpt-*")), partial / "checkpoint"):  # data, index, list
@@ -1446,8 +1571,7 @@ def keep_rows(path: Path, step: int) -> None:
     """Drop the rows of metrics.csv that were written after the checkpoint a run goes on from."""
     rows = re.findall(r"(?m)^((\d+),.*\n)", path.read_text()) if path.exists() else []
     header = ",".join(["step", *LOSSES, "steps_per_second"]) + "\n"
-    with replacing(path) as temporary:
-        temporary.write_text(header + "".join(row for row, number in rows if int(number) <= step))
+    write_text(path, header + "".join(row for row, number in rows if int(number) <= step))
 
 
 def summarise(writer: tf.summary.SummaryWriter, step: int, values: dict | Path) -> None:
@@ -1633,7 +1757,8 @@ def train(config: Train) -> Path:
         reports = check_splits(splits, config, CACHE_BYTES)
         refuse_broken(reports, config)
         config, found = decide(config, direction, reports["train"].kinds)
-        new = told | {"found": {"pairs": str(splits["train"]), **found}}
+        shape = pair_shape(splits["train"], reports["train"], config)
+        new = told | {"found": {"pairs": str(splits["train"]), **found, "pair_shape": shape}}
         refuse_another_run(new, folder)
         run = new_run(config)
         sweep(folder)
@@ -1651,11 +1776,12 @@ def train(config: Train) -> Path:
         announce(config, counts, describe(config, splits["train"]), first, seconds)
         warn_of_stretching(reports["train"], config)
         write_config(new, folder)
+        write_text(folder / "training_pairs.txt", "\n".join(pairs.names) + "\n")
         train_steps(config, run, pairs, held, folder)
     return folder
 
 
-# --- 12. Inspect ----------------------------------------------------------------------------------
+# --- 11a. Before training: inspect ----------------------------------------------------------------
 
 
 def summarise_split(pairs: Pairs, report: Report) -> str:
@@ -1713,14 +1839,1213 @@ def inspect(config: Train) -> Path:
     return sheet
 
 
-# --- 13. Command line -----------------------------------------------------------------------------
+# --- 12. Translate --------------------------------------------------------------------------------
+#
+# read → resize or pad → windows → generator → blend → full size → write. Reading and writing go on
+# in threads while the generator works. A picture is one window, unless its resolution is kept.
 
 
-def parse(arguments: list[str]) -> Train:
+@dataclass(frozen=True)
+class Translate:
+    """Let a trained generator translate pictures; there is no need for targets."""
+
+    run: Positional[Path]
+    """A run folder, or a generator.keras."""
+    inputs: Positional[tuple[str, ...]]
+    """Pictures, videos, folders with all that is below them, or patterns like "photos/*.jpg"."""
+    output: Path = Path("translated")
+    """The folder for the results; they are named like the inputs."""
+    format: Literal["png", "jpg", "webp", "same"] = "png"
+    """same: each as its input. Where the targets had 16 bits, png has them too."""
+    overwrite: bool = False
+    """Replace results that are there already."""
+    native: bool = False
+    """Keep the resolution, in windows of the training size. Otherwise pictures are resized to that
+    size, and the results back."""
+    pairs: bool = False
+    """The inputs are side-by-side pairs: translate the source half."""
+    side_by_side: bool = False
+    """Put each input to the left of its result."""
+    samples: int = 0
+    """Make so many different results of each picture, with dropout as noise."""
+    seed: int = 0
+    """Decides the samples."""
+    batch_size: int = 8
+    """Windows that the generator gets at once; the results do not depend on it."""
+
+
+@dataclass(eq=False)
+class Job:
+    """A picture on its way through the generator."""
+
+    path: Path
+    results: list[Path]
+    problem: UserError | None = None
+    pixels: np.ndarray | None = None
+    seen: np.ndarray | None = None  # the pixels as the generator sees them, resized or padded
+    rows: dict[int, np.ndarray] | None = None  # where windows begin, and their shares: see below
+    columns: dict[int, np.ndarray] | None = None
+
+
+def find_inputs(names: tuple[str, ...]) -> dict[Path, Path]:
+    """The pictures and videos to translate, and what each is called inside its folder."""
+    found = {}
+    for name in names:
+        matches = [name] if os.path.exists(name) else sorted(glob.glob(name, recursive=True))
+        here = {path: Path(path.name) for path in map(Path, matches) if path.is_file()}
+        for folder in map(Path, matches):
+            for path in sorted(folder.glob("**/[!.]*")):
+                if path.suffix.lower() in IMAGE_SUFFIXES or is_video(path):
+                    here[path] = path.relative_to(folder)
+        if not here:
+            raise UserError(f"{name}: no pictures there. Name pictures, folders or patterns.")
+        found |= here
+    return found
+
+
+def find_jobs(options: Translate) -> list[Job]:
+    """The inputs and where their results go, no two to the same place."""
+    jobs, owners, inputs = [], {}, find_inputs(options.inputs)
+    originals = {path.resolve() for path in inputs}
+    for path, name in inputs.items():
+        result = options.output / name
+        if options.format != "same" and not is_video(path):
+            result = result.with_suffix(f".{options.format}")
+        numbers = range(1, options.samples + 1) if not options.side_by_side else ()
+        results = [result.with_stem(f"{result.stem}-{k}") for k in numbers] or [result]
+        for result in results:
+            other = owners.setdefault(result.resolve(), path)
+            if other != path:
+                raise UserError(
+                    f"{other} and {path} would both become {result}. Translate them one after the "
+                    "other, or use --format same."
+                )
+            if result.resolve() in originals:
+                raise UserError(f"{result} is one of the inputs. Choose another --output.")
+        jobs.append(Job(path, results))
+    return jobs
+
+
+def window_size(config: Train) -> tuple[int, int]:
+    """How much of a picture one source is made of."""
+    return tuple(side // enlargement(config) for side in picture_size(config))
+
+
+def keeps_resolution(config: Train, options: Translate) -> bool:
+    """Whether pictures are translated at their own resolution, which some trainings have seen."""
+    return options.native or config.crop or config.task == "super-resolve"
+
+
+def load(job: Job, pixels: np.ndarray, trained: Trained, options: Translate) -> Job:
+    """Bring a picture to the size it is translated at, and decide on its windows."""
+    config, (height, width) = trained.config, pixels.shape[:2]
+    size = window = window_size(config)
+    if keeps_resolution(config, options):
+        lacking = [(0, max(0, window[0] - height)), (0, max(0, window[1] - width)), (0, 0)]
+        job.seen = np.pad(pixels, lacking, "symmetric")
+    else:
+        if config.fit == "crop":  # windows cover also what the training would have cut off
+            scale = max(window[0] / height, window[1] / width)
+            size = max(window[0], round(scale * height)), max(window[1], round(scale * width))
+        job.seen = resized(pixels, size)
+    job.pixels = pixels
+    zoom = enlargement(config)
+    job.rows = windows(job.seen.shape[0], window[0], zoom)
+    job.columns = windows(job.seen.shape[1], window[1], zoom)
+    return job
+
+
+def load_file(job: Job, trained: Trained, options: Translate) -> Job:
+    """Read a picture; one that cannot be read is no reason to give up the others."""
+    try:
+        pictures = read_pair((job.path,), side_by_side=options.pairs)
+        pixels = pictures[-1 if trained.config.direction == "BtoA" else 0]
+        if trained.config.task == "inpaint" and pixels.shape[2] % 2:
+            raise UserError(f"{job.path}: nothing is transparent, so there is nothing to fill")
+        return load(job, pixels, trained, options)
+    except UserError as error:
+        return replace(job, problem=error)
+
+
+def is_pair(pixels: np.ndarray, trained: Trained) -> bool:
+    """Whether a picture has the shape of the side-by-side pairs that the run was trained on."""
+    height, width = trained.found.get("pair_shape") or (1, math.inf)
+    return abs(pixels.shape[1] / pixels.shape[0] * height / width - 1) < 0.02
+
+
+def set_noise(generator: keras.Model, seed: int, sample: int) -> None:
+    """Make the next noise of the generator a function of these numbers alone."""
+    noisy = [layer for layer in generator.layers if isinstance(layer, layers.Dropout)]
+    for level, layer in enumerate(noisy):
+        state = np.random.SeedSequence((seed, sample, level)).generate_state(2)
+        layer.seed_generator.state.assign(state)
+
+
+def translated(
+    jobs: Iterable[Job], trained: Trained, options: Translate
+) -> Iterator[tuple[Job, list[np.ndarray]]]:
+    """Each job with its results, one or as many as samples are asked for."""
+    for job, parts in groupby(generated_windows(jobs, trained, options), key=itemgetter(0)):
+        yield job, [blended(each, job, trained) for _, each in groupby(parts, key=itemgetter(1))]
+
+
+def side_by_side(pictures: list[np.ndarray]) -> np.ndarray:
+    """Pictures in a row, as high as the last one, in 8 bits."""
+    channels = max(3 if each.shape[2] == 2 else each.shape[2] for each in pictures)
+    size = pictures[-1].shape[:2]
+    row = (to_pixels(normalise(resized(with_channels(each, channels), size))) for each in pictures)
+    return np.concatenate(list(row), axis=1)
+
+
+def finish(
+    job: Job, images: list[np.ndarray], trained: Trained, options: Translate
+) -> list[np.ndarray]:
+    """The pictures to write for a job."""
+    images = [at_full_size(image, job, trained, options) for image in images]
+    return [side_by_side([job.pixels, *images])] if options.side_by_side else images
+
+
+def write_picture(path: Path, pixels: np.ndarray) -> None:
+    """Save a picture in the format its name says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        if path.suffix == ".png":
+            temporary.write_bytes(tf.io.encode_png(pixels).numpy())
+            return
+        pixels = to_pixels(normalise(pixels))
+        if path.suffix not in (".webp", ".tif", ".tiff"):
+            pixels = with_channels(pixels, min(3, pixels.shape[2]))
+        pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+        Image.fromarray(pixels).save(temporary, quality=95)
+
+
+def translate(options: Translate) -> Path:
+    """Translate pictures and videos; the folder of the results."""
+    trained, jobs, problems, pairs = load_run(options.run), find_jobs(options), [], []
+    there = [] if options.overwrite else [j for j in jobs if any(map(Path.exists, j.results))]
+    jobs = [job for job in jobs if job not in there]
+
+    def sound(loaded: Iterable[Job]) -> Iterator[Job]:
+        for job in loaded:
+            if job.problem:
+                problems.append(job.problem)
+                show(f"Skipped   {job.problem}")
+                continue
+            if not options.pairs and is_pair(job.pixels, trained):
+                pairs.append(job)
+                what = "looks like a pair of the training; --pairs translates its source half"
+                show(f"Careful   {job.path} {what}", keep=len(pairs) == 1)
+            yield job
+
+    def write(made: tuple[Job, list[np.ndarray]]) -> None:
+        for path, pixels in zip(made[0].results, finish(*made, trained, options), strict=True):
+            write_picture(path, pixels)
+
+    videos = [job for job in jobs if is_video(job.path)]
+    pictures = (job for job in jobs if not is_video(job.path))
+    loaded = ahead(lambda job: load_file(job, trained, options), pictures)
+    written = ahead(write, translated(sound(loaded), trained, options))
+    for count, _ in enumerate(written, 1):
+        show_bar("Translating", count, len(jobs), f"{count:,} of {len(jobs):,}")
+    for job in videos:
+        translate_video(job, trained, options)
+    if there:
+        show(f"Left      {len(there):,} that exist already; --overwrite makes them anew")
+    show(f"Wrote     {len(jobs) - len(problems):,} of {len(jobs):,} to {options.output}")
+    if problems:
+        raise UserError(f"{len(problems):,} could not be translated, see above.")
+    return options.output
+
+
+# --- 12a. Translate: windows ----------------------------------------------------------------------
+
+
+def windows(length: int, size: int, zoom: int) -> dict[int, np.ndarray]:
+    """Where windows begin that overlap by half, and how much each of their pixels counts in the
+    result: less towards the ends of a window, and 1 in all windows together."""
+    count = math.ceil(2 * (length - size) / size) + 1
+    begins = np.linspace(0, length - size, count).round().astype(int).tolist()
+    bump = np.sin(np.pi * (np.arange(size * zoom) + 0.5) / (size * zoom)) ** 2
+    total = np.zeros(length * zoom)
+    places = {begin: slice(begin * zoom, (begin + size) * zoom) for begin in begins}
+    for place in places.values():
+        total[place] += bump
+    return {begin: bump / total[place] for begin, place in places.items()}
+
+
+def generated_windows(
+    jobs: Iterable[Job], trained: Trained, options: Translate
+) -> Iterator[tuple[Job, int, int, int, np.ndarray]]:
+    """The windows of all jobs as (job, sample, top, left, generated), in this order."""
+    height, width = window_size(trained.config)
+    noise = options.samples > 0
+    count = 1 if noise else options.batch_size
+    parts = (
+        (job, sample, top, left)
+        for job in jobs
+        for sample, top, left in product(range(options.samples or 1), job.rows, job.columns)
+    )
+    while group := list(islice(parts, count)):
+        sources = [
+            source_alone(job.seen[top : top + height, left : left + width], trained.config)
+            for job, _, top, left in group
+        ]
+        sources += sources[:1] * (count - len(group))  # always as many: always the same rounding
+        if noise:
+            set_noise(trained.generator, options.seed, group[0][1])
+        images = generate(trained.generator, tf.stack(sources), noise).numpy()
+        yield from ((*part, image) for part, image in zip(group, images, strict=False))
+
+
+def blended(parts: Iterable[tuple], job: Job, trained: Trained) -> np.ndarray:
+    """One picture of its windows. They come row by row, and a strip of one row is kept in full."""
+    zoom, bits = enlargement(trained.config), trained.found["target_bits"]
+    height, wide = picture_size(trained.config)[0], job.seen.shape[1] * zoom
+    strip = np.zeros((height, wide, trained.config.target_channels), np.float32)
+    whole = np.empty((job.seen.shape[0] * zoom, *strip.shape[1:]), f"uint{bits}")
+    begin = 0
+    for *_, top, left, image in parts:
+        done = top * zoom - begin  # what no later window reaches
+        if done:
+            whole[begin : begin + done] = to_pixels(strip[:done], bits)
+            strip = np.concatenate([strip[done:], np.zeros_like(strip[:done])])
+            begin += done
+        down, across = job.rows[top][:, None, None], job.columns[left][:, None]
+        strip[:, left * zoom : left * zoom + image.shape[1]] += image * down * across
+    whole[begin:] = to_pixels(strip, bits)
+    return whole
+
+
+def at_full_size(image: np.ndarray, job: Job, trained: Trained, options: Translate) -> np.ndarray:
+    """A result at the size of its input. What a task keeps of that is kept at full resolution."""
+    config = trained.config
+    height, width = (side * enlargement(config) for side in job.pixels.shape[:2])
+    if keeps_resolution(config, options) or image.shape[:2] == (height, width):
+        return image[:height, :width]
+    bits, whole = 8 * image.itemsize, source_alone(job.pixels, config)
+    image = resized(image, (height, width), Image.Resampling.BICUBIC)
+    return to_pixels(kept(tf.constant(normalise(image)), whole, config.task), bits)
+
+
+def kept(image: tf.Tensor, source: tf.Tensor, task: str) -> tf.Tensor:
+    """A result at full size with what its task keeps of the source, both in [-1, 1]."""
+    if task == "colorize":
+        return image + source - luminance(image)
+    if task == "inpaint":
+        photo, known = tf.split(source, [3, 1], axis=-1)
+        return photo + (1 - known) / 2 * image
+    return image
+
+
+# --- 12b. Translate: video ------------------------------------------------------------------------
+
+VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"}
+
+
+def is_video(path: Path) -> bool:
+    """Whether its name says so."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def ffmpeg(program: str, *arguments: object, **pipes: int) -> subprocess.Popen:
+    """Start ffmpeg or ffprobe."""
+    try:
+        command = [program, "-v", "fatal", *map(str, arguments)]
+        return subprocess.Popen(command, **pipes)
+    except FileNotFoundError as error:
+        raise UserError(f"{program}: not found; install ffmpeg, or give frames.") from error
+
+
+def frame_rate(path: Path) -> str:
+    """Frames per second, as a fraction."""
+    which = ("-select_streams", "v:0", "-show_entries", "stream=r_frame_rate", "-of", "csv=p=0")
+    with ffmpeg("ffprobe", *which, path, stdout=subprocess.PIPE, text=True) as process:
+        rate = process.stdout.read().split(",")[0].strip()
+    if not rate:
+        raise UserError(f"{path}: not a readable video.")
+    return rate
+
+
+def read_frames(path: Path, rate: str) -> Iterator[np.ndarray]:
+    """The pictures of a video, the right way up."""
+    arguments = ("-i", path, "-r", rate, "-f", "image2pipe", "-c:v", "ppm", "-")
+    with ffmpeg("ffmpeg", *arguments, stdout=subprocess.PIPE) as process:
+        while process.stdout.readline():  # of each picture: P6, width and height, 255, the pixels
+            width, height = map(int, process.stdout.readline().split())
+            process.stdout.readline()
+            pixels = np.frombuffer(process.stdout.read(3 * width * height), np.uint8)
+            yield pixels.reshape(height, width, 3)
+
+
+def write_frames(frames: Iterable[np.ndarray], rate: str, original: Path, path: Path) -> None:
+    """A video of these frames with the sound of the original."""
+    frames = iter(frames)
+    first = next(frames)
+    size = f"{first.shape[1]}x{first.shape[0]}"
+    pixels = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", rate, "-i", "-")
+    even = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # most players want even sides, and this format
+    coded = ("-vf", even, "-pix_fmt", "yuv420p", "-crf", "18", "-c:a", "copy")
+    sound = ("-i", original, "-map", "0:v", "-map", "1:a?")
+    with ffmpeg("ffmpeg", "-y", *pixels, *sound, *coded, path, stdin=subprocess.PIPE) as process:
+        for count, frame in enumerate(chain([first], frames), 1):
+            process.stdin.write(with_channels(frame, 3).tobytes())
+            show(f"Translating {original.name}: frame {count:,}", keep=False)
+    if process.returncode:
+        raise UserError(f"{path}: ffmpeg could not write it.")
+
+
+def translate_video(job: Job, trained: Trained, options: Translate) -> None:
+    """Translate a video frame by frame."""
+    rate = frame_rate(job.path)
+    frames = ahead(
+        lambda pixels: load(Job(job.path, job.results), pixels, trained, options),
+        read_frames(job.path, rate),
+    )
+    made = ahead(
+        lambda made: finish(*made, trained, options)[0], translated(frames, trained, options)
+    )
+    job.results[0].parent.mkdir(parents=True, exist_ok=True)
+    with replacing(job.results[0]) as temporary:
+        write_frames(made, rate, job.path, temporary)
+
+
+# --- 13. Evaluate ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a generator on pairs it was not trained on, and make a web page of the results."""
+
+    run: Positional[Path]
+    """A run folder, or a generator.keras."""
+    split: Literal["train", "val", "test", None] = None
+    """Which pairs. Default: test, or where there is none val."""
+    checkpoint: str | None = None
+    """The step of a kept checkpoint, or all of them. Default: generator.keras, the newest."""
+    judge: Path | None = None
+    """A run trained in the other direction, from photos to labels: can it read the labels back?"""
+    fid: bool = False
+    """Also FID and KID on InceptionV3 (downloads 88 MB); not comparable with those of papers."""
+    dataset: str | None = None
+    """Other pairs than the run's own."""
+    skip_broken: bool = False
+    """Go on without broken pairs."""
+    output: Path | None = None
+    """Default: results, in the run folder."""
+
+
+METRICS = {"l1": "L1 ↓", "psnr": "PSNR ↑", "ssim": "SSIM ↑", "ms_ssim": "MS-SSIM ↑"}
+NOT_THE_PAPERS_FID = (
+    "On the InceptionV3 that comes with Keras (ImageNet weights), not on the network of 2015 that "
+    "papers use: compare these figures only with each other."
+)
+
+
+@tf.function
+def measure(target: tf.Tensor, generated: tf.Tensor) -> dict[str, tf.Tensor]:
+    """How near each generated picture of a batch is to its target, values taken in [0, 1]."""
+    target, generated = (target + 1) / 2, (generated + 1) / 2
+    error = target - generated
+    weights = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales: Wang et al., 2003
+    scales = int(math.log2(min(target.shape[1:3]) / 11)) + 1  # as many as the window of 11 fits in
+    weights = [weight / sum(weights[:scales]) for weight in weights[:scales]]
+    return {
+        "l1": tf.reduce_mean(tf.abs(error), [1, 2, 3]),
+        "psnr": -10
+        * tf.experimental.numpy.log10(
+            tf.maximum(tf.reduce_mean(error**2, [1, 2, 3]), 1e-10)  # of equal pictures 100, not ∞
+        ),
+        "ssim": tf.image.ssim(target, generated, 1.0),
+        "ms_ssim": tf.image.ssim_multiscale(target, generated, 1.0, weights),
+    }
+
+
+def translations(
+    trained: Trained, pairs: Pairs, numbers: Iterable[int]
+) -> Iterator[tuple[tuple[int, ...], tf.Tensor, tf.Tensor, tf.Tensor]]:
+    """Some pairs in batches of (numbers, sources, targets, generated)."""
+    numbers = iter(numbers)
+    groups = iter(lambda: tuple(islice(numbers, 8)), ())
+    read = lambda group: (group, *examples(pairs, group, trained.config))  # noqa: E731
+    for group, sources, targets in ahead(read, groups, 4):
+        yield group, sources, targets, generate(trained.generator, sources)
+
+
+def measure_pairs(trained: Trained, pairs: Pairs, numbers: tuple[int, ...]) -> list[dict]:
+    """The name and the metrics of each pair."""
+    rows = []
+    for group, _, targets, generated in translations(trained, pairs, numbers):
+        table = {metric: values.numpy() for metric, values in measure(targets, generated).items()}
+        for row, k in enumerate(group):
+            name = pairs.files[k][0].name if pairs.files else pairs.names[k]
+            values = {metric: float(values[row]) for metric, values in table.items()}
+            rows.append({"number": k, "name": name, **values})
+        show_bar("Evaluating", len(rows), len(numbers), f"{len(rows):,} of {len(numbers):,}")
+    return rows
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """FID: the distance of two sets of features [n, d], each taken as a normal distribution."""
+    of_a, of_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    values, vectors = np.linalg.eigh(of_a)
+    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
+    mixed = np.sqrt(np.linalg.eigvalsh(root @ of_b @ root).clip(0)).sum()
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(of_a) + np.trace(of_b) - 2 * mixed)
+
+
+def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """KID: the squared maximum mean discrepancy under a cubic kernel, without bias."""
+
+    def similarity(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return (x @ y.T / x.shape[1] + 1) ** 3
+
+    def within(x: np.ndarray) -> float:
+        of_pairs = similarity(x, x)
+        return (of_pairs.sum() - np.trace(of_pairs)) / (len(x) * (len(x) - 1))
+
+    return float(within(a) + within(b) - 2 * similarity(a, b).mean())
+
+
+def inception() -> keras.Model:
+    """What FID and KID look at pictures with."""
+    try:
+        return keras.applications.InceptionV3(include_top=False, pooling="avg")
+    except Exception as error:  # Keras raises a plain Exception when the network is away
+        raise UserError(
+            f"--fid needs InceptionV3's weights once, and they could not be fetched "
+            f"({reason(error)}). Go on line, or leave --fid out."
+        ) from error
+
+
+def feature_scores(
+    model: keras.Model, trained: Trained, pairs: Pairs, numbers: tuple[int, ...]
+) -> dict[str, float]:
+    """FID and KID of the generated pictures against the real ones."""
+
+    def features(pictures: tf.Tensor) -> np.ndarray:
+        grey = pictures.shape[-1] == 1
+        colour = tf.image.grayscale_to_rgb(pictures) if grey else pictures[..., :3]
+        return generate(model, tf.image.resize(colour, (299, 299), antialias=True)).numpy()
+
+    real, made = [], []
+    for *_, targets, generated in translations(trained, pairs, numbers):
+        real.append(features(targets))
+        made.append(features(generated))
+        show(f"FID and KID: {8 * len(real):,} pairs", keep=False)
+    real, made = np.concatenate(real), np.concatenate(made)
+    return {"fid": frechet_distance(real, made), "kid": kernel_distance(real, made)}
+
+
+# --- 13a. Evaluate: the judge ---------------------------------------------------------------------
+#
+# paper: section 3.3, the FCN-score. A network that reads labels from photos finds more of them the
+# more a generated photo looks like a real one. The paper takes a foreign network; here it is our
+# own, trained in the other direction, and what it reads in the real photos is the best to hope for.
+
+
+def find_palette(labels: Iterable[np.ndarray]) -> np.ndarray:
+    """The colours of the classes in label maps, most frequent first: [classes, 3].
+
+    They are counted where neighbours agree: at edges JPEG makes colours that mean nothing."""
+    bins, counts = np.array([1024, 32, 1]), np.zeros(32**3, int)  # 5 bits of each colour
+    for picture in labels:
+        pixels = with_channels(picture, 3).astype(int)
+        steps = np.abs(pixels[1:, 1:] - pixels[:-1, 1:]), np.abs(pixels[1:, 1:] - pixels[1:, :-1])
+        even = np.maximum(*steps).max(axis=-1) <= 8
+        counts += np.bincount((pixels[1:, 1:][even] >> 3) @ bins, minlength=32**3)
+    colours = (np.indices((32, 32, 32)).reshape(3, -1).T << 3) + 4
+    palette, least = [], 0.001 * counts.sum()
+    while counts.sum() and len(palette) <= 64:
+        colour = colours[counts.argmax()]
+        same = np.abs(colours - colour).max(axis=-1) <= 32
+        if counts[same].sum() < least:
+            break
+        palette.append(colour)
+        counts[same] = 0
+    return np.array(palette)
+
+
+def open_judge(path: Path, trained: Trained, labels: Pairs) -> tuple[Trained, np.ndarray]:
+    """The judge, and the colours of the classes it shall find."""
+    judge, size = load_run(path), picture_size(trained.config)
+    channels = trained.config.target_channels, trained.config.source_channels
+    theirs = judge.config.source_channels, judge.config.target_channels
+    if judge.config.direction == trained.config.direction or theirs != channels:
+        raise UserError(
+            f"{path}: --judge must be trained on the same pairs in the other direction."
+        )
+    if picture_size(judge.config) != size:
+        raise UserError(f"{path}: --judge must be trained at the same --image-size.")
+    every = max(1, len(labels) // 100)
+    palette = find_palette(labels.read(k)[0] for k in range(0, len(labels), every))
+    if not 2 <= len(palette) <= 64:
+        raise UserError(
+            f"--judge needs label maps; these sources have {len(palette)} even colours."
+        )
+    return judge, palette
+
+
+def to_classes(labels: tf.Tensor, palette: np.ndarray) -> np.ndarray:
+    """The number of the nearest colour for each pixel of some label maps."""
+    pixels = np.stack([with_channels(each, 3) for each in to_pixels(labels)]).astype(np.float32)
+    return np.argmin([((pixels - colour) ** 2).sum(axis=-1) for colour in palette], axis=0)
+
+
+def read_back(
+    labels: tf.Tensor, photos: tf.Tensor, judge: Trained, palette: np.ndarray
+) -> np.ndarray:
+    """How many pixels of each true class the judge reads as which: [true, read]."""
+    true, read = (to_classes(each, palette) for each in (labels, generate(judge.generator, photos)))
+    count = len(palette)
+    return np.bincount((true * count + read).ravel(), minlength=count**2).reshape(count, count)
+
+
+def label_scores(confusion: np.ndarray) -> dict[str, float]:
+    """The three scores of the paper."""
+    right, true, read = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    there = true > 0
+    return {
+        "per_pixel_accuracy": float(right.sum() / confusion.sum()),
+        "per_class_accuracy": float((right[there] / true[there]).mean()),
+        "class_iou": float((right[there] / (true + read - right)[there]).mean()),
+    }
+
+
+def judge_scores(
+    judge: Trained, palette: np.ndarray, trained: Trained, pairs: Pairs, numbers: tuple[int, ...]
+) -> dict[str, dict[str, float]]:
+    """How well the judge reads the labels back from the generated and from the real photos."""
+    confusion = {"generated": 0, "real": 0}
+    for _, labels, real, generated in translations(trained, pairs, numbers):
+        confusion["generated"] += read_back(labels, generated, judge, palette)
+        confusion["real"] += read_back(labels, real, judge, palette)
+        show("Asking the judge", keep=False)
+    return {name: label_scores(counts) for name, counts in confusion.items()}
+
+
+# --- 13b. Evaluate: the report --------------------------------------------------------------------
+
+
+def to_uri(picture: tf.Tensor | Path) -> str:
+    """A picture, or an image file, as text in a web page."""
+    if isinstance(picture, Path):
+        kind, data = picture.suffix[1:], picture.read_bytes()
+    else:
+        pixels, encoded, kind = to_pixels(picture), io.BytesIO(), "webp"
+        pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+        Image.fromarray(pixels).save(encoded, kind, quality=90)
+        data = encoded.getvalue()
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def plot_metrics(path: Path, over_steps: dict[int, dict[str, float]]) -> None:
+    """Draw the mean metrics over the steps."""
+    figure = matplotlib.figure.Figure((10, 2.6), layout="constrained")
+    for axes, (metric, title) in zip(
+        figure.subplots(1, len(METRICS)), METRICS.items(), strict=True
+    ):
+        axes.plot(list(over_steps), [means[metric] for means in over_steps.values()], marker="o")
+        axes.set(title=title, xlabel="steps")
+        axes.locator_params("x", nbins=4)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=128)
+
+
+def extra_tables(summary: dict) -> list[dict]:
+    """The scores of --judge and --fid as tables of text."""
+    tables = []
+    if "judge" in summary:
+        columns = [name.replace("_", " ") for name in summary["judge"]["real"]]
+        rows = [
+            [f"{kind} photos", *(f"{value:.3f}" for value in scores.values())]
+            for kind, scores in summary["judge"].items()
+        ]
+        note = (
+            f"How well {summary['judged_by']} reads the labels back; real photos are the ceiling."
+        )
+        tables.append({"title": "Judge", "note": note, "columns": ["", *columns], "rows": rows})
+    if "fid" in summary:
+        row = [f"{summary['fid']:.1f}", f"{summary['kid']:.4f}"]
+        table = {"title": "Features", "note": NOT_THE_PAPERS_FID, "columns": ["FID ↓", "KID ↓"]}
+        tables.append({**table, "rows": [row]})
+    return tables
+
+
+def page_of(summary: dict, rows: list[dict], plot: str) -> dict:
+    """What the web page shows."""
+    count, size = len(summary["pairs"]), "×".join(map(str, summary["size"]))
+    left_out = f"Only the {len(rows)} worst and best of {count:,} by SSIM are here."
+    return {
+        "title": f"{summary['run']}: {count:,} {summary['split']} pairs",
+        "notes": [
+            f"After {summary['step']:,} steps, at {size}, values from 0 to 1. "
+            "↓ less is better, ↑ more is better."
+        ],
+        "warnings": summary["warnings"],
+        "metrics": METRICS,
+        "mean": summary["mean"],
+        "tables": extra_tables(summary),
+        "plot": plot,
+        "left_out": left_out if len(rows) < count else "",
+        "rows": rows,
+    }
+
+
+def page_rows(rows: list[dict], trained: Trained, pairs: Pairs) -> list[dict]:
+    """The worst and best pairs with their pictures, as many as a browser shows with ease."""
+    ranked = sorted(rows, key=itemgetter("ssim"))
+    chosen = ranked if len(rows) <= 200 else ranked[:100] + ranked[-100:]
+    numbers, pictures = [row["number"] for row in chosen], []
+    for _, *three in translations(trained, pairs, numbers):
+        pictures += [[to_uri(each) for each in pair] for pair in zip(*three, strict=True)]
+    return [row | {"pictures": uris} for row, uris in zip(chosen, pictures, strict=True)]
+
+
+def write_report(folder: Path, summary: dict, trained: Trained, pairs: Pairs) -> None:
+    """metrics.json, metrics.csv, and index.html, which holds all it shows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plot, table = "", io.StringIO()
+    if len(summary["steps"]) > 1:
+        plot_metrics(folder / "metrics.png", summary["steps"])
+        plot = to_uri(folder / "metrics.png")
+    writer = csv.DictWriter(table, ["name", *METRICS], extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(summary["pairs"])
+    rows = page_rows(summary["pairs"], trained, pairs)
+    page = json.dumps(page_of(summary, rows, plot)).replace("</", "<\\/")
+    template = (PAGES / "results.html").read_text(encoding="utf-8")
+    write_text(folder / "metrics.json", json.dumps(summary, indent=2) + "\n")
+    write_text(folder / "metrics.csv", table.getvalue())
+    write_text(folder / "index.html", template.replace("/*RESULTS*/null", page))
+
+
+# --- 13c. Evaluate: the command -------------------------------------------------------------------
+
+
+def choose_pairs(config: Train, options: Evaluate) -> tuple[dict[str, Pairs], str, Report]:
+    """All pairs, the split to evaluate, not one that was trained on unless it was asked for, and
+    which of that are sound."""
+    splits, _ = find_pairs(config)
+    there = [split for split, pairs in splits.items() if len(pairs)]
+    wanted = [options.split] if options.split else ["test", "val"]
+    split = next((split for split in wanted if split in there), None)
+    if not split:
+        wanted, there = " or ".join(wanted), ", ".join(there)
+        raise UserError(f"{dataset_name(config)}: no {wanted} pairs; --split can be {there}.")
+    report = check_pairs(splits[split], config, split)
+    refuse_broken({split: report}, config)
+    return splits, split, report
+
+
+def trained_on(pairs: Pairs, report: Report, folder: Path) -> int:
+    """How many of these pairs the run was trained on, by their names and sizes."""
+    path = folder / "training_pairs.txt"
+    known = set(path.read_text().splitlines()) if path.exists() else set()
+    return sum(pairs.names[k] in known for k in report.sound)
+
+
+def chosen_steps(options: Evaluate, trained: Trained) -> Iterator[int]:
+    """Bring the generator to each checkpoint that is to be evaluated, the newest last."""
+    if not options.checkpoint:
+        yield trained.found["step"]
+        return
+    kept = {path.name.removeprefix("ckpt-"): path for path in checkpoints(options.run)}
+    if not kept or options.checkpoint not in (*kept, "all"):
+        there = f"all or one of {', '.join(kept)}" if kept else "left out: there are none here"
+        raise UsageError(f"--checkpoint must be {there}, not {options.checkpoint}.")
+    for step in kept if options.checkpoint == "all" else [options.checkpoint]:
+        try:
+            status = tf.train.Checkpoint(average=trained.generator).restore(str(kept[step]))
+            status.expect_partial().assert_existing_objects_matched()
+        except (tf.errors.OpError, IndexError, ValueError, AssertionError) as error:
+            raise UserError(f"{kept[step]}: cannot be read ({reason(error)}).") from error
+        yield int(step)
+
+
+def extra_scores(
+    options: Evaluate, trained: Trained, labels: Pairs, pairs: Pairs, numbers: tuple[int, ...]
+) -> Callable[[], dict]:
+    """What computes the scores of --judge and --fid; what these need is looked for right now."""
+    judge = open_judge(options.judge, trained, labels) if options.judge else None
+    model = inception() if options.fid else None
+
+    def scores() -> dict:
+        found = {}
+        if judge:
+            judged = judge_scores(*judge, trained, pairs, numbers)
+            found |= {"judged_by": str(options.judge), "judge": judged}
+        if model:
+            found |= feature_scores(model, trained, pairs, numbers)
+        return found
+
+    return scores
+
+
+def evaluate(options: Evaluate) -> Path:
+    """Measure a generator and write the report; its folder."""
+    trained = load_run(options.run)
+    home = options.run if options.run.is_dir() else options.run.parent
+    folder, config = options.output or home / "results", trained.config
+    if options.dataset:
+        config = replace(config, dataset=options.dataset, source_dir=None, target_dir=None)
+    config = replace(config, skip_broken=config.skip_broken or options.skip_broken)
+    check_config(replace(config, source_channels=None, target_channels=None))
+    splits, split, report = choose_pairs(config, options)
+    pairs, numbers, steps, warnings = splits[split], report.sound, {}, []
+    if known := trained_on(pairs, report, home):
+        warnings = [f"{known:,} of these {len(numbers):,} pairs were trained on: this is no test."]
+    extras = extra_scores(options, trained, splits["train"], pairs, numbers)
+    show(f"Dataset   {dataset_name(config)}: {len(numbers):,} {split} pairs")
+    for step in chosen_steps(options, trained):
+        rows = measure_pairs(trained, pairs, numbers)
+        steps[step] = {metric: float(np.mean([row[metric] for row in rows])) for metric in METRICS}
+        means = ", ".join(f"{METRICS[metric]} {mean:.4g}" for metric, mean in steps[step].items())
+        show(f"Step {step:,}: {means}")
+    summary = {
+        "run": str(options.run),
+        "split": split,
+        "warnings": warnings,
+        "size": picture_size(config),
+        "step": step,
+        "mean": steps[step],
+        **extras(),
+        "steps": steps,
+        "pairs": rows,
+    }
+    for line in warnings:
+        show(f"Careful   {line}")
+    for table in extra_tables(summary):
+        for row in table["rows"]:
+            cells = zip(table["columns"], row, strict=True)
+            show(f"{table['title']:<9} " + ", ".join(" ".join(cell).strip() for cell in cells))
+    write_report(folder, summary, trained, pairs)
+    show(f"Saved     {folder / 'index.html'}, with metrics.json and metrics.csv beside it")
+    return folder
+
+
+# --- 14. Export -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a generator in formats for other programs, and check that each computes the same."""
+
+    run: Positional[Path]
+    """A run folder, or a generator.keras."""
+    formats: tuple[Literal["keras", "saved_model", "onnx", "litert", "pytorch"], ...] = (
+        "keras",
+        "saved_model",
+    )
+    """Any of these."""
+    half: bool = False
+    """onnx and litert: weights of 16 bits, half as large."""
+    int8: bool = False
+    """onnx and litert: weights of 8 bits, smaller still and less exact."""
+    output: Path | None = None
+    """Default: export, in the run folder."""
+
+
+def takes_pictures(config: Train) -> bool:
+    """Whether a picture is translated whole, so that a plain function can do it."""
+    return config.fit == "stretch" and not config.crop and config.task != "super-resolve"
+
+
+def picture_function(generator: keras.Model, trained: Trained) -> Callable:
+    """translate in TensorFlow: encoded pictures of any size to PNGs of the same."""
+    config, bits = trained.config, trained.found["target_bits"]
+
+    def to_source(colour: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
+        if config.source_channels < 4:
+            colour = 2 * (colour + 1 - alpha) - 1  # on white
+            return luminance(colour) if config.source_channels == 1 else colour
+        if config.task == "inpaint":
+            return erased(2 * tf.math.divide_no_nan(colour, alpha) - 1, alpha)
+        return 2 * tf.concat([tf.math.divide_no_nan(colour, alpha), alpha], axis=-1) - 1
+
+    def translate_one(encoded: tf.Tensor) -> tf.Tensor:
+        picture = tf.cond(
+            tf.io.is_jpeg(encoded),
+            lambda: tf.io.decode_jpeg(encoded, dct_method="INTEGER_ACCURATE") / 255,
+            lambda: tf.io.decode_image(encoded, dtype=tf.float32, expand_animations=False),
+        )
+        picture = tf.ensure_shape(picture, [None, None, None])
+        size, channels = tf.shape(picture)[:2], tf.shape(picture)[2]
+        opaque = tf.ones_like(picture[..., :1])
+        alpha = tf.cond(channels % 2 == 0, lambda: picture[..., -1:], lambda: opaque)
+        colour = tf.cond(channels < 3, lambda: picture[..., :1], lambda: picture[..., :3])
+        whole = tf.concat([colour * opaque * tf.ones(3) * alpha, alpha], axis=-1)
+        small = tf.image.resize(whole, picture_size(config), antialias=True)
+        image = generator(to_source(small[..., :3], small[..., 3:])[None], training=False)[0]
+        image = tf.image.resize(image, size, "bicubic", antialias=True)
+        image = kept(image, to_source(whole[..., :3], whole[..., 3:]), config.task)
+        full = 2**bits - 1
+        pixels = tf.clip_by_value(tf.round((image + 1) * (full / 2)), 0, full)
+        return tf.io.encode_png(tf.cast(pixels, f"uint{bits}"))
+
+    return lambda picture_bytes: {
+        "generated_bytes": tf.map_fn(translate_one, picture_bytes, fn_output_signature=tf.string)
+    }
+
+
+def write_keras(generator: keras.Model, trained: Trained, path: Path, options: Export) -> None:
+    """Another generator.keras."""
+    save_generator(generator, trained.settings, trained.example, path)
+
+
+def write_saved_model(
+    generator: keras.Model, trained: Trained, path: Path, options: Export
+) -> None:
+    """A SavedModel with signatures for batches of sources and for encoded pictures."""
+    module = tf.Module()
+    module.weights = [variable.value for variable in generator.variables]
+    source = tf.TensorSpec(generator.input_shape, tf.float32, name="source")
+    forward = lambda source: {"generated": generator(source, training=False)}  # noqa: E731
+    signatures = {"serving_default": tf.function(forward, [source])}
+    if takes_pictures(trained.config):
+        encoded = tf.TensorSpec([None], tf.string, name="picture_bytes")
+        signatures["picture"] = tf.function(picture_function(generator, trained), [encoded])
+    tf.saved_model.save(module, path, signatures)
+
+
+def write_onnx(generator: keras.Model, trained: Trained, path: Path, options: Export) -> None:
+    """An ONNX file."""
+    import onnx
+    import tf2onnx
+    from onnxruntime.quantization import quantize_dynamic
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    source = [tf.TensorSpec(generator.input_shape, tf.float32, name="source")]
+    forward = tf.function(lambda source: {"generated": generator(source, training=False)}, source)
+    model, _ = tf2onnx.convert.from_function(forward, source, opset=17)
+    if options.half:
+        model = convert_float_to_float16(model, keep_io_types=True)
+    onnx.save(model, path)
+    if options.int8:
+        quantize_dynamic(path, path)
+
+
+def write_litert(generator: keras.Model, trained: Trained, path: Path, options: Export) -> None:
+    """A LiteRT (TensorFlow Lite) file."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_saved_model(generator, trained, folder, options)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, ["serving_default"])
+        if options.half or options.int8:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if options.half:
+            converter.target_spec.supported_types = [tf.float16]
+        path.write_bytes(converter.convert())
+
+
+def write_pytorch(generator: keras.Model, trained: Trained, path: Path, options: Export) -> None:
+    """The weights as the authors' PyTorch code saves them."""
+    import torch
+
+    weights = to_pytorch(generator, trained.config)
+    torch.save({name: torch.tensor(value) for name, value in weights.items()}, path)
+
+
+@dataclass(frozen=True)
+class Format:
+    """One of the formats of export."""
+
+    file: str
+    write: Callable
+    packages: str = "keras"
+    shrinks: bool = False  # has --half and --int8
+
+
+FORMATS = {
+    "keras": Format("generator.keras", write_keras),
+    "saved_model": Format("saved_model", write_saved_model),
+    "onnx": Format("generator.onnx", write_onnx, "onnx onnxruntime tf2onnx", True),
+    "litert": Format("generator.tflite", write_litert, "ai-edge-litert", True),
+    "pytorch": Format("latest_net_G.pth", write_pytorch, "torch"),
+}
+
+
+@contextmanager
+def packages_for(what: str) -> Iterator[None]:
+    """Where something is needed that is not installed, say how to install it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        packages = FORMATS[what].packages
+        raise UserError(f"{what} needs {error.name}: pip install {packages}") from error
+
+
+# --- 14a. Export: check and model card ------------------------------------------------------------
+
+
+def card_sections(trained: Trained) -> dict[str, str]:
+    """The model card of this generator by its headings; what comes before them is ""."""
+    config, (height, width) = trained.config, picture_size(trained.config)
+    norm, running = "F.instance_norm(x, weight=scale, bias=shift)", config.normalization == "batch"
+    if running:
+        mean, variance = (f'weights[f"{{name}}.running_{each}"]' for each in ("mean", "var"))
+        norm = f"F.batch_norm(x, {mean}, {variance}, scale, shift)"
+    kind = "instance" if config.normalization == "plain-instance" else "batch"
+    notes = {
+        "colorize": "It is the brightness of a photo: 0.299 red + 0.587 green + 0.114 blue.",
+        "super-resolve": f"It is a picture enlarged {config.scale} times, bicubically.",
+        "inpaint": "The fourth channel is -1 in holes, where the others are 0, and 1 elsewhere.",
+    }
+    values = {
+        "run": config.name or run_folder(config).name,
+        "step": f"{trained.found['step']:,}",
+        "height": height,
+        "width": width,
+        "source_channels": config.source_channels,
+        "target_channels": config.target_channels,
+        "mode": {1: "L", 3: "RGB", 4: "RGBA"}[config.source_channels],
+        "source_note": notes.get(config.task, ""),
+        "normalise": norm,
+        "authors": f"unet_{2**config.depth} --norm {kind}" + " --eval" * running,
+    }
+    template = (PAGES / "model_card.md").read_text(encoding="utf-8")
+    parts = re.split(r"(?m)^## (.+)\n", template)
+    sections = dict(zip(["", *parts[1::2]], parts[::2], strict=True))
+    for name, value in values.items():
+        sections = {k: text.replace(f"<{name}>", str(value)) for k, text in sections.items()}
+    return sections
+
+
+def run_snippet(section: str, file: str, path: Path, source: np.ndarray) -> np.ndarray:
+    """What the code in a section of the model card makes of a batch."""
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+    scope = {"source": source}
+    exec(code.replace(f'"{file}"', repr(str(path))), scope)
+    return scope["generated"]
+
+
+def compare(generated: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
+    """The largest difference of two batches in [-1, 1], and their PSNR."""
+    error = np.abs(generated - expected)
+    return float(error.max()), float(-10 * np.log10((error**2).mean() / 4 + 1e-16))
+
+
+def write_checked(
+    what: str, generator: keras.Model, trained: Trained, folder: Path, options: Export
+) -> dict[str, str]:
+    """Write a format, and open it as its users will; what computes something else is not kept."""
+    form, section = FORMATS[what], card_sections(trained)[what]
+    sources = np.concatenate([trained.example, trained.example[:, :, ::-1]])
+    expected = generate(generator, tf.constant(sources)).numpy()
+    small = ("half" if options.half else "int8" if options.int8 else "") * form.shrinks
+    file = Path(form.file).stem + f"-{small}" * bool(small) + Path(form.file).suffix
+    with packages_for(what), replacing(folder / file) as temporary:
+        form.write(generator, trained, temporary, options)
+        generated = run_snippet(section, form.file, temporary, sources)
+        difference, psnr = compare(generated, expected)
+        if not (difference <= 1e-5 or (small and psnr > 20)):
+            raise UserError(
+                f"{what}: computes something else than the run, by {difference:.2g}; not written."
+            )
+    size = sum(each.stat().st_size for each in [folder / file, *(folder / file).rglob("*")])
+    values = [file, f"{size / 1e6:.1f} MB", f"{difference:.1e}", f"{psnr:.0f} dB"]
+    show(f"{what:<12}{values[0]}, {values[1]}, largest difference {values[2]}, PSNR {values[3]}")
+    return {"row": " | ".join(values), "section": section.replace(form.file, file)}
+
+
+def export(options: Export) -> Path:
+    """Write the formats and their model card; the folder they are in."""
+    trained = load_run(options.run)
+    home = options.run if options.run.is_dir() else options.run.parent
+    folder = options.output or home / "export"
+    if options.half and options.int8:
+        raise UsageError("--half and --int8: one of them at a time.")
+    if (options.half or options.int8) and not any(FORMATS[f].shrinks for f in options.formats):
+        raise UsageError("--half and --int8 are for onnx and litert; name one with --formats.")
+    folder.mkdir(parents=True, exist_ok=True)
+    with dtype_policy("float32"):
+        generator = build_generator(trained.config)
+    generator.set_weights(trained.generator.get_weights())
+    rows = {
+        what: write_checked(what, generator, trained, folder, options) for what in options.formats
+    }
+    sections = card_sections(trained)
+    card = sections.pop("").replace("<table>", "\n".join(f"| {r['row']} |" for r in rows.values()))
+    for heading, section in sections.items():
+        section = rows[heading]["section"] if heading in rows else section
+        wanted = heading not in FORMATS or heading in rows
+        if heading == "picture":
+            wanted = "saved_model" in rows and takes_pictures(trained.config)
+        card += f"## {heading}\n{section}" * wanted
+    write_text(folder / "README.md", card)
+    show(f"Saved     {folder}, with a README.md that says how to use them")
+    return folder
+
+
+# --- 14b. Import ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ImportWeights:
+    """Make a run of a generator that was trained with the authors' PyTorch code."""
+
+    file: Positional[Path]
+    """A latest_net_G.pth of unet_256 or unet_128, with batch or instance norm."""
+    name: str
+    """The run folder is output/name."""
+    output: Path = Path("training_checkpoints")
+    """Where run folders live."""
+    dataset: str | None = None
+    """What it was trained on, for evaluate and to train it further."""
+    direction: Literal["AtoB", "BtoA", None] = None
+    """How it was. Default: the dataset's own."""
+    statistics: Literal["picture", "running"] = "picture"
+    """Of batch norm. picture: each one's own, as the authors' test.py has it; running: those in the
+    file, as with its --eval."""
+
+
+def pytorch_names(generator: keras.Model) -> Iterator[tuple[layers.Layer, str, bool]]:
+    """Our layers with weights, what the authors' code calls them, and whether its inputs are a skip
+    connection and what comes from below: there they are joined in the other order.
+
+    Their network is one block within another, each numbered as a list of layers: convolution down,
+    normalisation, the block inside, convolution up, normalisation, and activations between them.
+    """
+    kinds = (layers.Conv2D, layers.Conv2DTranspose)
+    convolutions = [layer for layer in generator.layers if isinstance(layer, kinds)]
+    kinds = (layers.GroupNormalization, layers.BatchNormalization)
+    norms = iter([layer for layer in generator.layers if isinstance(layer, kinds)])
+    depth = len(convolutions) // 2
+    blocks = ["model.model"] + [f"model.model.1{'.model.3' * k}.model" for k in range(depth - 1)]
+    for level, block in enumerate(blocks):
+        yield convolutions[level], f"{block}.{1 if level else 0}", False
+        if 0 < level < depth - 1:
+            yield next(norms), f"{block}.2", False
+    for level, block in reversed(list(enumerate(blocks))):
+        place = 3 if level in (0, depth - 1) else 5
+        yield convolutions[2 * depth - 1 - level], f"{block}.{place}", level < depth - 1
+        if level:
+            yield next(norms), f"{block}.{place + 1}", False
+
+
+PYTORCH_WEIGHTS = {
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+def to_pytorch(generator: keras.Model, config: Train) -> dict[str, np.ndarray]:
+    """The weights of a generator by the names and in the layout of the authors' code."""
+    plain = config.task in ("pairs", "sketch") and config.upsampling == "transposed"
+    if not plain or config.normalization == "none" or config.depth < 5:
+        raise UserError(
+            "pytorch: the authors' code has no such network. It wants --task pairs or sketch, "
+            "--upsampling transposed, any --normalization but none, and a --depth from 5 on."
+        )
+    weights = {}
+    for layer, name, joined in pytorch_names(generator):
+        for weight in layer.weights:
+            value = weight.numpy()
+            if weight.name == "kernel":
+                value = np.roll(value, value.shape[3] // 2, axis=3) if joined else value
+                value = value.transpose(3, 2, 0, 1)
+            weights[f"{name}.{PYTORCH_WEIGHTS[weight.name]}"] = value
+        if config.normalization == "instance" and "gamma" in {each.name for each in layer.weights}:
+            # to the authors' code a batch norm, which looks at a picture alone in batches of one
+            weights |= {f"{name}.running_mean": 0 * value, f"{name}.running_var": 0 * value + 1}
+    return weights
+
+
+def from_pytorch(generator: keras.Model, weights: dict[str, np.ndarray]) -> None:
+    """Fill a generator with weights of the authors' code."""
+    for layer, name, joined in pytorch_names(generator):
+        for weight in layer.weights:
+            value = weights[f"{name}.{PYTORCH_WEIGHTS[weight.name]}"]
+            if weight.name == "kernel":
+                value = value.transpose(2, 3, 1, 0)
+                value = np.roll(value, value.shape[3] // 2, axis=3) if joined else value
+            weight.assign(value)
+
+
+def read_pytorch(path: Path) -> dict[str, np.ndarray]:
+    """The weights in a file of the authors' code."""
+    try:
+        import torch
+
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        return {name.removeprefix("module."): each.numpy() for name, each in weights.items()}
+    except ModuleNotFoundError as error:
+        raise UserError("import-weights needs torch: pip install torch") from error
+    except Exception as error:  # pickle, zipfile and torch raise a dozen kinds
+        raise UserError(f"{path}: not a file of PyTorch weights ({reason(error)}).") from error
+
+
+def configuration_of(weights: dict[str, np.ndarray], options: ImportWeights) -> Train:
+    """What the network of such weights is called here."""
+    first, last = weights["model.model.0.weight"], weights["model.model.3.weight"]
+    inner = [f"model.model.1{'.model.3' * k}.model.1.weight" for k in range(20)]
+    depth = 1 + sum(name in weights for name in inner)
+    normalization = "instance" if options.statistics == "picture" else "batch"
+    if "model.model.1.model.2.weight" not in weights:
+        normalization = "plain-instance"
+    return Train(
+        dataset=options.dataset or "",
+        direction=options.direction,
+        image_size=2**depth,
+        depth=depth,
+        generator_filters=first.shape[0],
+        source_channels=first.shape[1],
+        target_channels=last.shape[1],
+        normalization=normalization,
+        batch_size=4 if normalization == "batch" else 1,
+        output=options.output,
+        name=options.name,
+    )
+
+
+def import_weights(options: ImportWeights) -> Path:
+    """Make a run folder of foreign weights: its step is 0, and its discriminator is new."""
+    weights = read_pytorch(options.file)
+    try:
+        config = configuration_of(weights, options)
+        check_config(replace(config, dataset=options.dataset or Train.dataset))
+        run, folder = new_run(config), run_folder(config)
+        from_pytorch(run.generator, weights)
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{options.file}: not a unet_256 or unet_128 of the authors' code ({reason(error)})."
+        ) from error
+    with locked(folder, f"{folder}: another process trains here."):
+        if (folder / "config.json").exists():
+            raise UserError(f"{folder}: there is a run already. Choose another --name.")
+        told = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
+        write_config(told | {"found": {"target_bits": 8}}, folder)
+        picture = draw_facade(0, 0, picture_size(config))[1]
+        example = normalise(with_channels(picture, config.source_channels))
+        save(run, tf.constant(example[None]), folder, keep=1)
+    about = f"{config.generator_filters} filters, {config.normalization} normalization"
+    show(f"Imported  a U-Net of {config.depth} levels, {about}")
+    return folder
+
+
+# --- 15. Command line -----------------------------------------------------------------------------
+
+
+COMMANDS = {
+    "train": (Train, train),
+    "inspect": (Inspect, inspect),
+    "translate": (Translate, translate),
+    "evaluate": (Evaluate, evaluate),
+    "export": (Export, export),
+    "import-weights": (ImportWeights, import_weights),
+}
+
+
+def parse(arguments: list[str]) -> Train | Translate:
     """Flags to a configuration: they beat those of --config, or of the run that is gone on with."""
-    kind = Inspect if arguments[:1] == ["inspect"] else Train
-    if arguments[:1] in (["inspect"], ["train"]):  # the latter may be left out
-        arguments = arguments[1:]
+    name, arguments = "train", list(arguments)
+    if arguments and arguments[0] in COMMANDS:  # train may be left out
+        name = arguments.pop(0)
+    kind = COMMANDS[name][0]
+    if not issubclass(kind, Train):
+        return tyro.cli(kind, args=arguments, prog=f"{COMMAND.removesuffix('train')}{name}")
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--dataset", *arguments]
     config = tyro.cli(kind, args=arguments)
@@ -1738,6 +3063,12 @@ def parse(arguments: list[str]) -> Train:
     return tyro.cli(kind, args=[*to_flags(given), *arguments])
 
 
+def from_saved(saved: dict) -> Train:
+    """What was told to the run that a config.json belongs to."""
+    told = {k: v for k, v in saved.items() if v is not None and k not in ("found", "config")}
+    return tyro.cli(Train, args=to_flags(told))
+
+
 def to_flags(values: dict) -> list[str]:
     """Fields of Train as on the command line."""
     switches = {True: "--", False: "--no-"}
@@ -1751,7 +3082,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; whatever a user can put right ends in one line."""
     try:
         config = parse(sys.argv[1:] if arguments is None else arguments)
-        (inspect if isinstance(config, Inspect) else train)(config)
+        next(run for kind, run in COMMANDS.values() if kind is type(config))(config)
     except (UserError, OSError, tf.errors.OpError) as error:
         message = reason(error)
         if "No space left" in message and not isinstance(error, UserError):

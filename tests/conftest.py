@@ -1,11 +1,14 @@
 """What the tests share: a small configuration, made pairs, a way to run the script for real."""
 
 import dataclasses
+import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -98,3 +101,42 @@ def pair_folder(tmp_path) -> Path:
         for k in range(count):
             make_pair(folder / split / f"{k}.png", seed=k)
     return folder
+
+
+def make_run(
+    folder: Path, config: pix2pix.Train, generator: keras.Model | None = None, **found
+) -> Path:
+    """A run folder with nothing but a generator.keras, of a generator that was not trained."""
+    config = dataclasses.replace(config, name=folder.name, output=folder.parent)
+    usual = "BtoA" if config.task == "pairs" else "AtoB"
+    kinds = Counter([((3, 8), (3, 8)) if config.task == "pairs" else ((3, 8),)])
+    decided, seen = pix2pix.decide(config, config.direction or usual, kinds)
+    generator = generator or pix2pix.build_generator(decided)
+    told = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(config).items()}
+    settings = json.loads(json.dumps(told | {"found": {**seen, "step": 7, **found}}))
+    example = np.random.default_rng(0).uniform(-1, 1, (1, *generator.input_shape[1:]))
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(settings))
+    path = folder / "generator.keras"
+    pix2pix.save_generator(generator, settings, example.astype(np.float32), path)
+    return folder
+
+
+def copying(size: int = 32, channels: int = 3) -> keras.Model:
+    """A generator that gives back its source."""
+    source = keras.Input((size, size, channels), name="source")
+    return keras.Model(source, keras.layers.Identity(name="generated")(source))
+
+
+def make_picture(path: Path, height: int, width: int, channels: int = 3, seed: int = 0):
+    """Write a picture of noise; its pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = (height, width, channels)
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(path)
+    return pixels
+
+
+def pixels_of(path: Path) -> np.ndarray:
+    """The pixels of a picture file."""
+    return np.asarray(Image.open(path))

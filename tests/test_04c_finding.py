@@ -245,7 +245,7 @@ def test_folders_in_which_no_names_match(small, tmp_path, command, skip_broken):
     with pytest.raises(pix2pix.UserError) as refusal:
         command(config)
     if skip_broken:
-        assert str(refusal.value) == f"{tmp_path}/d: nothing to train on; all 2 broken."
+        assert str(refusal.value) == f"{tmp_path}/d: all 2 pairs are broken."
     else:
         assert "1_label.png: no partner in" in str(refusal.value)
 

@@ -168,4 +168,4 @@ def test_previews_are_not_jittered(small, pair_folder):
     sources, targets = pix2pix.examples(pairs, (0, 1), config)
     assert sources.shape == targets.shape == (2, 32, 32, 3)
     expected = pix2pix.fit(pairs.read(1)[0], (32, 32), config)
-    np.testing.assert_array_equal(pix2pix.to_uint8(sources[1]), expected)
+    np.testing.assert_array_equal(pix2pix.to_pixels(sources[1]), expected)

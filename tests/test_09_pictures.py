@@ -12,8 +12,8 @@ import image_to_image_translation as pix2pix
 
 def test_back_to_bytes_rounds_and_every_byte_survives():
     every = np.arange(256, dtype=np.uint8)
-    np.testing.assert_array_equal(pix2pix.to_uint8(pix2pix.normalise(every)), every)
-    np.testing.assert_array_equal(pix2pix.to_uint8([-1.2, 0.0, 0.999, 1.1]), [0, 128, 255, 255])
+    np.testing.assert_array_equal(pix2pix.to_pixels(pix2pix.normalise(every)), every)
+    np.testing.assert_array_equal(pix2pix.to_pixels([-1.2, 0.0, 0.999, 1.1]), [0, 128, 255, 255])
 
 
 def test_a_panel_shows_every_picture_pixel_for_pixel(tmp_path):

@@ -35,7 +35,7 @@ def test_what_a_run_leaves_behind(small, finished):
     names = {path.name for path in finished.iterdir()}
     assert names == {  # and nothing half-written
         *(".lock", "config.json", "metrics.csv", "generator.keras", "previews", "logs"),
-        *("checkpoint", "ckpt-2.index", "ckpt-2.data-00000-of-00001"),
+        *("training_pairs.txt", "checkpoint", "ckpt-2.index", "ckpt-2.data-00000-of-00001"),
         *("ckpt-4.index", "ckpt-4.data-00000-of-00001"),
     }
     assert tf.train.latest_checkpoint(str(finished)) == str(finished / "ckpt-4")

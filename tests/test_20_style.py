@@ -40,9 +40,12 @@ def test_the_banners_are_a_table_of_contents():
         *("Data: made-up facades", "Data: finding pairs", "Data: reading", "Data: checking"),
         *("Data: tasks", "Data: jitter and batches"),
         *("Generator", "Discriminator", "Losses", "Train step", "Pictures", "Run folder"),
-        *("Train", "Inspect", "Command line"),
+        *("Train", "Before training: inspect"),
+        *("Translate", "Translate: windows", "Translate: video"),
+        *("Evaluate", "Evaluate: the judge", "Evaluate: the report", "Evaluate: the command"),
+        *("Export", "Export: check and model card", "Import", "Command line"),
     ]
-    assert len(SOURCE.splitlines()) <= 1800
+    assert len(SOURCE.splitlines()) <= 3100
 
 
 def test_public_functions_have_a_docstring():

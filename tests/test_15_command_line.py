@@ -152,7 +152,7 @@ def test_errors_end_in_one_line(monkeypatch, capsys, error, status, said):
     def fail(_):
         raise error
 
-    monkeypatch.setattr(pix2pix, "train", fail)
+    monkeypatch.setitem(pix2pix.COMMANDS, "train", (pix2pix.Train, fail))
     with pytest.raises(SystemExit) as exit:
         pix2pix.main([])
     assert exit.value.code == status

@@ -1,0 +1,413 @@
+"""Section 12: pictures in, pictures out."""
+
+import dataclasses
+import shutil
+import subprocess
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import copying, make_pair, make_picture, make_run, pixels_of, small_task
+from PIL import Image
+
+import image_to_image_translation as pix2pix
+
+
+@pytest.fixture
+def run(small, tmp_path):
+    return make_run(tmp_path / "run", small)
+
+
+@pytest.fixture
+def copy(small, tmp_path):
+    return make_run(tmp_path / "copy", small, copying())
+
+
+def translate(run, *inputs, **options):
+    return pix2pix.translate(pix2pix.Translate(run, tuple(map(str, inputs)), **options))
+
+
+def written(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("form", "names"),
+    [
+        ("png", {"a.png", "b.png", "deep/c.png"}),
+        ("jpg", {"a.jpg", "b.jpg", "deep/c.jpg"}),
+        ("webp", {"a.webp", "b.webp", "deep/c.webp"}),
+        ("same", {"a.png", "b.jpg", "deep/c.bmp"}),
+    ],
+)
+def test_results_are_named_like_the_inputs(copy, tmp_path, form, names):
+    for name in ("a.png", "b.jpg", "deep/c.bmp"):
+        make_picture(tmp_path / "in" / name, 32, 32)
+    (tmp_path / "in" / "notes.txt").write_text("not a picture")
+    translate(copy, tmp_path / "in", output=tmp_path / "out", format=form)
+    assert written(tmp_path / "out") == names
+    kinds = {"jpg": "JPEG", "webp": "WEBP", "png": "PNG"}
+    if form in kinds:
+        assert {Image.open(tmp_path / "out" / name).format for name in names} == {kinds[form]}
+
+
+def test_inputs_may_be_files_folders_and_patterns(copy, tmp_path, capsys):
+    for name in ("1.png", "2.png", "3.jpg", "more/4.png"):
+        make_picture(tmp_path / name, 32, 32)
+    odd = make_picture(tmp_path / "holiday.photo.png", 32, 32)
+    shutil.move(tmp_path / "holiday.photo.png", tmp_path / "holiday.photo")  # named: any suffix
+    inputs = (tmp_path / "[12].png", tmp_path / "3.jpg", tmp_path / "more")
+    translate(copy, *inputs, tmp_path / "holiday.photo", output=tmp_path / "out")
+    assert written(tmp_path / "out") == {"1.png", "2.png", "3.png", "4.png", "holiday.png"}
+    np.testing.assert_array_equal(pixels_of(tmp_path / "out/holiday.png"), odd)
+    assert f"Wrote     5 of 5 to {tmp_path / 'out'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["nowhere.png", "*.gif", "empty"])
+def test_an_input_that_is_nothing_is_named(copy, tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(pix2pix.UserError, match="no pictures there") as refusal:
+        translate(copy, tmp_path / name)
+    assert str(refusal.value).startswith(str(tmp_path / name))
+
+
+def test_no_two_results_go_to_one_place_and_none_onto_an_input(copy, tmp_path):
+    make_picture(tmp_path / "a" / "1.png", 32, 32)
+    make_picture(tmp_path / "b" / "1.jpg", 32, 32)
+    with pytest.raises(pix2pix.UserError, match="would both become") as refusal:
+        translate(copy, tmp_path / "a", tmp_path / "b", output=tmp_path / "out")
+    assert "a/1.png" in str(refusal.value)
+    assert "b/1.jpg" in str(refusal.value)
+    with pytest.raises(pix2pix.UserError, match="is one of the inputs"):
+        translate(copy, tmp_path / "a", output=tmp_path / "a", overwrite=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_existing_files_are_left_unless_told_otherwise(copy, tmp_path, capsys):
+    pixels = make_picture(tmp_path / "1.png", 32, 32)
+    other = make_picture(tmp_path / "2.png", 32, 32, seed=2)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/1.png").write_text("precious")
+    translate(copy, tmp_path / "1.png", tmp_path / "2.png", output=tmp_path / "out")
+    assert (tmp_path / "out/1.png").read_text() == "precious"
+    np.testing.assert_array_equal(pixels_of(tmp_path / "out/2.png"), other)
+    said = capsys.readouterr().out
+    assert "Left      1 that exist already; --overwrite makes them anew" in said
+    assert "Wrote     1 of 1" in said
+    translate(copy, tmp_path / "1.png", output=tmp_path / "out", overwrite=True)
+    np.testing.assert_array_equal(pixels_of(tmp_path / "out/1.png"), pixels)
+
+
+def test_what_cannot_be_read_is_reported_and_the_rest_is_done(copy, tmp_path, capsys):
+    for k in range(5):
+        make_picture(tmp_path / f"in/{k}.png", 32, 32, seed=k)
+    whole = (tmp_path / "in/2.png").read_bytes()
+    (tmp_path / "in/2.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SystemExit) as exit:
+        pix2pix.main(["translate", str(copy), str(tmp_path / "in"), "--output", "out"])
+    said = capsys.readouterr()
+    assert exit.value.code == 1
+    assert written(tmp_path / "out") == {"0.png", "1.png", "3.png", "4.png"}
+    assert f"Skipped   {tmp_path / 'in/2.png'}: not a readable picture" in said.out
+    assert "Wrote     4 of 5 to out" in said.out
+    assert said.err == "error: 1 could not be translated, see above.\n"
+
+
+def test_a_result_does_not_depend_on_its_batch_or_the_other_pictures(run, tmp_path):
+    for k in range(5):
+        make_picture(tmp_path / f"in/{k}.png", 32, 32, seed=k)
+    translate(run, tmp_path / "in", output=tmp_path / "all", batch_size=2)
+    translate(run, tmp_path / "in", output=tmp_path / "at once", batch_size=5)
+    translate(run, tmp_path / "in/3.png", output=tmp_path / "alone", batch_size=1)
+    one = pixels_of(tmp_path / "alone/3.png")
+    np.testing.assert_array_equal(pixels_of(tmp_path / "all/3.png"), one)
+    np.testing.assert_array_equal(pixels_of(tmp_path / "at once/3.png"), one)
+    assert not np.array_equal(pixels_of(tmp_path / "all/2.png"), one)
+
+
+def test_a_translation_is_what_the_training_would_show(small, pair_folder, tmp_path):
+    config = dataclasses.replace(small, dataset=str(pair_folder), direction="BtoA")
+    run = make_run(tmp_path / "run", config)
+    trained = pix2pix.load_run(run)
+    pairs = pix2pix.find_pairs(config)[0]["val"]
+    sources, _ = pix2pix.examples(pairs, (0, 1), trained.config)
+    translate(run, pair_folder / "val", output=tmp_path / "out", pairs=True)
+    for k in range(2):
+        shown = pix2pix.to_pixels(pix2pix.generate(trained.generator, sources)[k])
+        back = pix2pix.resized(shown, (40, 40), Image.Resampling.BICUBIC)
+        np.testing.assert_array_equal(pixels_of(tmp_path / f"out/{k}.png"), back)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop"])
+@pytest.mark.parametrize("size", [(32, 32), (100, 41), (20, 70)])
+def test_a_result_has_the_size_of_its_input(small, tmp_path, size, fit):
+    run = make_run(tmp_path / "run", dataclasses.replace(small, fit=fit), copying())
+    smooth = np.indices((*size, 1))[:2].sum(axis=(0, -1)).astype(np.uint8)
+    Image.fromarray(smooth).convert("RGB").save(tmp_path / "1.png")
+    translate(run, tmp_path / "1.png", output=tmp_path / "out")
+    result = pixels_of(tmp_path / "out/1.png")
+    assert result.shape == (*size, 3)
+    assert np.abs(result[4:-4, 4:-4, 0].astype(int) - smooth[4:-4, 4:-4]).max() <= 2
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 100), (5, 7), (97, 64), (1, 200)])
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_native_copies_exactly_at_any_size(copy, tmp_path, size, batch_size):
+    pixels = make_picture(tmp_path / "1.png", *size)
+    options = {"native": True, "batch_size": batch_size}
+    translate(copy, tmp_path / "1.png", output=tmp_path / "out", **options)
+    np.testing.assert_array_equal(pixels_of(tmp_path / "out/1.png"), pixels)
+
+
+def test_native_copies_16_bits_exactly(small, tmp_path):
+    config = dataclasses.replace(small, source_channels=1, target_channels=1)
+    run = make_run(tmp_path / "run", config, copying(32, 1), target_bits=16)
+    deep = np.random.default_rng(0).integers(0, 65536, (50, 70), dtype=np.uint16)
+    Image.fromarray(deep).save(tmp_path / "1.png")
+    translate(run, tmp_path / "1.png", output=tmp_path / "out", native=True)
+    np.testing.assert_array_equal(pixels_of(tmp_path / "out/1.png"), deep)
+
+
+@pytest.mark.parametrize(("length", "size", "zoom"), [(32, 32, 1), (33, 32, 1), (500, 32, 4)])
+def test_windows_cover_everything_once(length, size, zoom):
+    total, last = np.zeros(length * zoom), 0
+    for begin, share in pix2pix.windows(length, size, zoom).items():
+        assert begin - last <= size // 2 + 1
+        assert share.shape == (size * zoom,)
+        total[begin * zoom : (begin + size) * zoom] += share
+        last = begin
+    assert last == length - size
+    np.testing.assert_allclose(total, 1)
+
+
+def test_native_shows_no_seams_though_each_window_differs(small, tmp_path):
+    source = keras.Input((32, 32, 3), name="source")
+    mean = keras.ops.mean(source, axis=(1, 2), keepdims=True)  # each window in one colour
+    flat = keras.Model(source, mean + 0 * source)
+    run = make_run(tmp_path / "run", small, flat)
+    ramp = np.repeat(np.arange(0, 256, 1, np.uint8)[None], 64, axis=0)
+    Image.fromarray(ramp).convert("RGB").save(tmp_path / "1.png")
+    translate(run, tmp_path / "1.png", output=tmp_path / "out", native=True)
+    steps = np.diff(pixels_of(tmp_path / "out/1.png")[..., 0].astype(int), axis=1)
+    assert np.abs(steps).max() <= 2  # an unblended seam would be 16 or 32
+
+
+def test_the_generator_never_gets_more_than_a_batch_of_windows(run, tmp_path, monkeypatch):
+    shapes, generate = set(), pix2pix.generate
+    monkeypatch.setattr(
+        pix2pix, "generate", lambda g, s, noise: shapes.add(tuple(s.shape)) or generate(g, s, noise)
+    )
+    make_picture(tmp_path / "1.png", 200, 150)
+    translate(run, tmp_path / "1.png", output=tmp_path / "out", native=True, batch_size=4)
+    assert shapes == {(4, 32, 32, 3)}
+
+
+def test_samples_differ_are_seeded_and_do_not_depend_on_other_pictures(run, tmp_path):
+    make_picture(tmp_path / "a.png", 32, 32)
+    make_picture(tmp_path / "b.png", 32, 32, seed=1)
+    translate(run, tmp_path / "a.png", tmp_path / "b.png", output=tmp_path / "1", samples=3)
+    names = [f"{letter}-{k}.png" for letter in "ab" for k in (1, 2, 3)]
+    assert written(tmp_path / "1") == set(names)
+    first = {name: pixels_of(tmp_path / "1" / name) for name in names}
+    assert not np.array_equal(first["b-1.png"], first["b-2.png"])
+    assert not np.array_equal(first["b-2.png"], first["b-3.png"])
+    translate(run, tmp_path / "b.png", output=tmp_path / "2", samples=2)
+    np.testing.assert_array_equal(pixels_of(tmp_path / "2/b-2.png"), first["b-2.png"])
+    translate(run, tmp_path / "b.png", output=tmp_path / "3", samples=2, seed=1)
+    assert not np.array_equal(pixels_of(tmp_path / "3/b-2.png"), first["b-2.png"])
+    translate(run, tmp_path / "b.png", output=tmp_path / "4")
+    assert not np.array_equal(pixels_of(tmp_path / "4/b.png"), first["b-1.png"])
+
+
+def test_samples_leave_batch_statistics_alone(small, tmp_path):
+    config = dataclasses.replace(small, normalization="batch", batch_size=2)
+    trained = pix2pix.load_run(make_run(tmp_path / "run", config))
+    before = [weight.numpy() for weight in trained.generator.weights]
+    first = pix2pix.generate(trained.generator, tf.zeros([1, 32, 32, 3]), False)
+    pix2pix.generate(trained.generator, tf.ones([1, 32, 32, 3]), True)
+    for old, weight in zip(before, trained.generator.weights, strict=True):
+        np.testing.assert_array_equal(old, weight)
+    again = pix2pix.generate(trained.generator, tf.zeros([1, 32, 32, 3]), False)
+    np.testing.assert_array_equal(first, again)
+
+
+def test_side_by_side_puts_the_input_first(run, tmp_path):
+    pixels = make_picture(tmp_path / "1.png", 40, 50)
+    translate(run, tmp_path / "1.png", output=tmp_path / "out", side_by_side=True, samples=2)
+    panel = pixels_of(tmp_path / "out/1.png")
+    assert panel.shape == (40, 150, 3)
+    np.testing.assert_array_equal(panel[:, :50], pixels)
+    assert not np.array_equal(panel[:, 50:100], panel[:, 100:])
+
+
+@pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
+def test_pairs_translates_the_source_half(small, tmp_path, direction):
+    run = make_run(tmp_path / "run", dataclasses.replace(small, direction=direction), copying())
+    pixels = make_pair(tmp_path / "pair.png", 32)
+    translate(run, tmp_path / "pair.png", output=tmp_path / "out", pairs=True)
+    half = pixels[:, :32] if direction == "AtoB" else pixels[:, 32:]
+    np.testing.assert_array_equal(pixels_of(tmp_path / "out/pair.png"), half)
+
+
+def test_a_pair_given_by_mistake_is_recognised(small, tmp_path, capsys):
+    run = make_run(tmp_path / "run", small, copying(), pair_shape=[40, 100])
+    for name, width in (("a", 50), ("b", 100), ("c", 200)):
+        make_picture(tmp_path / f"{name}.png", 40, width)
+    translate(run, tmp_path / "a.png", tmp_path / "c.png", output=tmp_path / "1")
+    assert "--pairs" not in capsys.readouterr().out
+    translate(run, tmp_path / "a.png", tmp_path / "b.png", output=tmp_path / "2")
+    said = capsys.readouterr().out
+    assert f"{tmp_path / 'b.png'} looks like a pair" in said
+    assert "--pairs" in said
+    translate(run, tmp_path / "b.png", output=tmp_path / "3", pairs=True)
+    assert "looks like" not in capsys.readouterr().out
+
+
+def test_colorize_keeps_the_brightness_of_every_pixel_at_full_size(small, tmp_path):
+    run = make_run(tmp_path / "run", small_task(small, "colorize"))
+    grey = make_picture(tmp_path / "1.png", 90, 70, 1)[..., 0] // 2 + 64
+    Image.fromarray(grey).save(tmp_path / "1.png")
+    translate(run, tmp_path / "1.png", output=tmp_path / "out")
+    colour = pixels_of(tmp_path / "out/1.png")
+    assert colour.shape == (90, 70, 3)
+    assert np.abs(colour @ np.array(pix2pix.LUMA) - grey).max() <= 1
+
+
+def test_super_resolve_enlarges_pictures_of_any_size(small, tmp_path):
+    config = small_task(small, "super-resolve", scale=4)
+    run = make_run(tmp_path / "run", config)
+    make_picture(tmp_path / "1.png", 8, 8)  # exactly what the training makes its sources from
+    make_picture(tmp_path / "2.png", 30, 21)
+    translate(run, tmp_path / "1.png", tmp_path / "2.png", output=tmp_path / "out")
+    assert pixels_of(tmp_path / "out/2.png").shape == (120, 84, 3)
+    trained = pix2pix.load_run(run)
+    small_one = pix2pix.normalise(pixels_of(tmp_path / "1.png"))
+    source = tf.clip_by_value(tf.image.resize(small_one, (32, 32), "bicubic"), -1, 1)
+    expected = pix2pix.to_pixels(pix2pix.generate(trained.generator, source[None])[0])
+    np.testing.assert_array_equal(pixels_of(tmp_path / "out/1.png"), expected)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_inpaint_fills_holes_and_keeps_the_rest(small, tmp_path, native):
+    run = make_run(tmp_path / "run", small_task(small, "inpaint"))
+    pixels = make_picture(tmp_path / "1.png", 50, 60, 4)
+    pixels[..., 3] = 255
+    pixels[10:30, 20:40, 3] = 0
+    for name, hidden in (("1", 0), ("2", 200)):  # what is behind a hole makes no difference
+        pixels[10:30, 20:40, :3] = hidden
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    inputs = (tmp_path / "1.png", tmp_path / "2.png")
+    translate(run, *inputs, output=tmp_path / "out", native=native)
+    filled = pixels_of(tmp_path / "out/1.png")
+    known = pixels[..., 3] == 255
+    assert filled.shape == (50, 60, 3)
+    np.testing.assert_array_equal(filled[known], pixels[known][:, :3])
+    assert len(np.unique(filled[~known])) > 3
+    np.testing.assert_array_equal(pixels_of(tmp_path / "out/2.png"), filled)
+
+
+def test_inpaint_refuses_a_picture_without_holes(small, tmp_path, capsys):
+    run = make_run(tmp_path / "run", small_task(small, "inpaint"))
+    make_picture(tmp_path / "1.png", 32, 32)
+    with pytest.raises(pix2pix.UserError, match="1 could not be translated"):
+        translate(run, tmp_path / "1.png", output=tmp_path / "out")
+    assert "nothing is transparent, so there is nothing to fill" in capsys.readouterr().out
+
+
+def test_results_have_the_channels_of_the_targets(small, tmp_path):
+    for channels, mode in ((1, "L"), (3, "RGB"), (4, "RGBA")):
+        config = dataclasses.replace(small, target_channels=channels)
+        run = make_run(tmp_path / f"run{channels}", config)
+        make_picture(tmp_path / "1.png", 32, 32)
+        make_picture(tmp_path / "2.png", 32, 32, 1)
+        inputs, output = (tmp_path / "1.png", tmp_path / "2.png"), tmp_path / f"out{channels}"
+        translate(run, *inputs, output=output)
+        assert {Image.open(output / f"{k}.png").mode for k in (1, 2)} == {mode}
+        translate(run, *inputs, output=output, format="jpg")  # which has no transparency
+        assert Image.open(output / "1.jpg").mode == ("L" if mode == "L" else "RGB")
+        translate(run, *inputs, output=output, format="webp")
+        assert Image.open(output / "1.webp").mode == ("RGBA" if mode == "RGBA" else "RGB")
+
+
+def test_16_bits_in_every_channel_reach_the_png(small, tmp_path):
+    run = make_run(tmp_path / "run", small, copying(), target_bits=16)
+    deep = np.random.default_rng(0).integers(0, 65536, (32, 32, 3), dtype=np.uint16)
+    (tmp_path / "1.png").write_bytes(tf.io.encode_png(deep).numpy())
+    translate(run, tmp_path / "1.png", output=tmp_path / "out")
+    np.testing.assert_array_equal(pix2pix.read_picture(tmp_path / "out/1.png"), deep)
+    translate(run, tmp_path / "1.png", output=tmp_path / "out", format="webp")
+    assert Image.open(tmp_path / "out/1.webp").mode == "RGB"
+
+
+needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="there is no ffmpeg")
+
+
+def probe(path, entries):
+    command = ["ffprobe", "-v", "error", "-show_entries", entries, "-of", "csv=p=0", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+@needs_ffmpeg
+def test_a_video_comes_back_as_a_video_with_its_sound(copy, tmp_path, capsys):
+    picture = ["-f", "lavfi", "-i", "testsrc=size=62x34:rate=10:duration=1.2"]
+    sound = ["-f", "lavfi", "-i", "sine=duration=1.2", "-c:a", "aac", "-pix_fmt", "yuv420p"]
+    clip = tmp_path / "clip.mp4"
+    subprocess.run(["ffmpeg", "-v", "error", *picture, *sound, clip], check=True)
+    translate(copy, clip, output=tmp_path / "out", native=True)
+    assert written(tmp_path / "out") == {"clip.mp4"}
+    result = tmp_path / "out/clip.mp4"
+    assert probe(result, "stream=codec_type") == ["video", "audio"]
+    streams = "stream=width,height,r_frame_rate,nb_frames"
+    assert probe(result, streams)[0] == probe(clip, streams)[0] == "62,34,10/1,12"
+    before, after = (next(pix2pix.read_frames(each, "10")) for each in (clip, result))
+    assert np.abs(before.astype(int) - after).mean() < 6  # the encoder's doing
+    assert "Wrote     1 of 1" in capsys.readouterr().out
+
+
+@needs_ffmpeg
+def test_a_broken_video_is_one_line(copy, tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"no video")
+    with pytest.raises(pix2pix.UserError, match=r"clip\.mp4: not a readable video"):
+        translate(copy, tmp_path / "clip.mp4", output=tmp_path / "out")
+    assert written(tmp_path / "out") == set()
+
+
+def test_without_ffmpeg_a_video_is_one_line(copy, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "clip.mp4").touch()
+    with pytest.raises(pix2pix.UserError, match="ffprobe: not found; install ffmpeg"):
+        translate(copy, tmp_path / "clip.mp4", output=tmp_path / "out")
+
+
+def test_a_generator_alone_is_as_good_as_its_run(copy, tmp_path):
+    pixels = make_picture(tmp_path / "1.png", 32, 32)
+    shutil.move(copy / "generator.keras", tmp_path / "mine.keras")
+    translate(tmp_path / "mine.keras", tmp_path / "1.png", output=tmp_path / "out")
+    np.testing.assert_array_equal(pixels_of(tmp_path / "out/1.png"), pixels)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("none.keras", None, "there is no such file; name a run folder"),
+        ("folder", None, "there is no such file; it comes with the first checkpoint"),
+        ("photo.keras", b"not a zip", "not a sound generator.keras"),
+    ],
+)
+def test_what_is_no_run_is_one_line(tmp_path, name, content, said):
+    (tmp_path / "folder").mkdir()
+    if content:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(pix2pix.UserError, match=said):
+        pix2pix.load_run(tmp_path / name)
+
+
+def test_a_generator_of_another_program_or_cut_short_is_one_line(copy, tmp_path):
+    copying().save(tmp_path / "theirs.keras")
+    with pytest.raises(pix2pix.UserError, match=r"theirs\.keras"):
+        pix2pix.load_run(tmp_path / "theirs.keras")
+    whole = (copy / "generator.keras").read_bytes()
+    (copy / "generator.keras").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(pix2pix.UserError, match="not a sound generator.keras"):
+        pix2pix.load_run(copy)
