@@ -11,9 +11,13 @@ bottom in the order the data flows; `grep "^# --- "` prints its table of content
     python image_to_image_translation.py train --dataset my_pairs --direction AtoB
     python image_to_image_translation.py train --dataset my_photos --task colorize
     python image_to_image_translation.py train --dataset synthetic --image-size 64 --steps 1000
+    python image_to_image_translation.py translate training_checkpoints/facades my_labels
+    python image_to_image_translation.py evaluate training_checkpoints/facades
+    python image_to_image_translation.py export training_checkpoints/facades --formats onnx litert
+    python image_to_image_translation.py import-weights latest_net_G.pth --name theirs
 
 The first command downloads 31 MB and trains for 40,000 steps: hours on a processor, so try
-`--steps 500` there first. The last one needs no download and takes two minutes on two cores.
+`--steps 500` there first. `--dataset synthetic` needs no download: two minutes on two cores.
 Everything a run makes is in `training_checkpoints/NAME`. Stop it at any moment and give the same
 command again: it goes on from its last checkpoint exactly as if it had never stopped.
 
@@ -205,7 +209,8 @@ TASKS = {  # what each makes a photo from, and the channels of that; None: those
 class Train:
     """Train a generator on pairs of pictures; started again, go on where it stopped.
 
-    To see first what a dataset holds: inspect DATASET, with the same flags."""
+    The other commands, each with a --help: inspect, which shows what a dataset holds, translate,
+    evaluate, export and import-weights."""
 
     dataset: str = "facades"
     """facades, maps, cityscapes, edges2shoes, edges2handbags or night2day (downloaded once), your
@@ -787,7 +792,7 @@ def read_pair(files: tuple[Path, ...], side_by_side: bool) -> list[np.ndarray]:
 
 def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     """Grey, RGB or RGBA: what was transparent becomes white, and added alpha is opaque."""
-    if pixels.shape[2] == channels:
+    if pixels.shape[2] == channels < 4:
         return pixels
     full = np.iinfo(pixels.dtype).max
     colour, alpha = pixels[..., :3], np.full_like(pixels[..., :1], full)
@@ -799,8 +804,9 @@ def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
         colour = colour @ np.array(LUMA)[:, None]
     if channels >= 3:
         colour = np.broadcast_to(colour, (*colour.shape[:2], 3))
-    pixels = np.concatenate([colour, alpha], -1) if channels == 4 else colour
-    return np.rint(pixels).astype(alpha.dtype)
+    if channels == 4:  # a colour that cannot be seen is none: resizing would forget it, too
+        return np.concatenate([colour * (alpha > 0), alpha], axis=-1)
+    return np.rint(colour).astype(alpha.dtype)
 
 
 def loaded_size(config: Train) -> tuple[int, int] | None:
@@ -1436,7 +1442,7 @@ def refuse_another_run(new: dict, folder: Path) -> None:
     for name in (*same, "upsampling", "average_weights", *new["found"]):
         now = {**new, **new["found"]}[name]
         before = {**old, **old["found"]}.get(name, now)
-        if before != now:
+        if before not in (now, None):  # None: imported, and not known
             if name == "pairs":
                 name = "other pictures (--dataset, --seed or --holdout differ, or files):"
             raise UserError(
@@ -1874,9 +1880,9 @@ class Translate:
     """Windows that the generator gets at once; the results do not depend on it."""
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Job:
-    """A picture on its way through the generator."""
+    """A picture on its way through the generator; what is not known yet is None."""
 
     path: Path
     results: list[Path]
@@ -1889,6 +1895,8 @@ class Job:
 
 def find_inputs(names: tuple[str, ...]) -> dict[Path, Path]:
     """The pictures and videos to translate, and what each is called inside its folder."""
+    if not names:
+        raise UsageError("translate wants to know what: name pictures, folders or patterns.")
     found = {}
     for name in names:
         matches = [name] if os.path.exists(name) else sorted(glob.glob(name, recursive=True))
@@ -1908,6 +1916,8 @@ def find_jobs(options: Translate) -> list[Job]:
     jobs, owners, inputs = [], {}, find_inputs(options.inputs)
     originals = {path.resolve() for path in inputs}
     for path, name in inputs.items():
+        if is_video(path) and options.samples:
+            raise UsageError(f"--samples is for pictures, and {path} is a video.")
         result = options.output / name
         if options.format != "same" and not is_video(path):
             result = result.with_suffix(f".{options.format}")
@@ -1942,17 +1952,15 @@ def load(job: Job, pixels: np.ndarray, trained: Trained, options: Translate) -> 
     size = window = window_size(config)
     if keeps_resolution(config, options):
         lacking = [(0, max(0, window[0] - height)), (0, max(0, window[1] - width)), (0, 0)]
-        job.seen = np.pad(pixels, lacking, "symmetric")
+        seen = np.pad(pixels, lacking, "symmetric")
     else:
         if config.fit == "crop":  # windows cover also what the training would have cut off
             scale = max(window[0] / height, window[1] / width)
             size = max(window[0], round(scale * height)), max(window[1], round(scale * width))
-        job.seen = resized(pixels, size)
-    job.pixels = pixels
-    zoom = enlargement(config)
-    job.rows = windows(job.seen.shape[0], window[0], zoom)
-    job.columns = windows(job.seen.shape[1], window[1], zoom)
-    return job
+        seen = resized(pixels, size)
+    rows = windows(seen.shape[0], window[0], enlargement(config))
+    columns = windows(seen.shape[1], window[1], enlargement(config))
+    return replace(job, pixels=pixels, seen=seen, rows=rows, columns=columns)
 
 
 def load_file(job: Job, trained: Trained, options: Translate) -> Job:
@@ -2009,11 +2017,11 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
     """Save a picture in the format its name says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        if path.suffix == ".png":
-            temporary.write_bytes(tf.io.encode_png(pixels).numpy())
+        if path.suffix.lower() == ".png":  # twice as fast as compressed in full, and 9% larger
+            temporary.write_bytes(tf.io.encode_png(pixels, compression=1).numpy())
             return
         pixels = to_pixels(normalise(pixels))
-        if path.suffix not in (".webp", ".tif", ".tiff"):
+        if path.suffix.lower() not in (".webp", ".tif", ".tiff"):
             pixels = with_channels(pixels, min(3, pixels.shape[2]))
         pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
         Image.fromarray(pixels).save(temporary, quality=95)
@@ -2021,9 +2029,10 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
 
 def translate(options: Translate) -> Path:
     """Translate pictures and videos; the folder of the results."""
-    trained, jobs, problems, pairs = load_run(options.run), find_jobs(options), [], []
-    there = [] if options.overwrite else [j for j in jobs if any(map(Path.exists, j.results))]
-    jobs = [job for job in jobs if job not in there]
+    if options.batch_size < 1 or options.samples < 0:
+        raise UsageError("--batch-size must be above 0, and --samples not below.")
+    trained, found, problems, pairs = load_run(options.run), find_jobs(options), [], []
+    jobs = [j for j in found if options.overwrite or not any(map(Path.exists, j.results))]
 
     def sound(loaded: Iterable[Job]) -> Iterator[Job]:
         for job in loaded:
@@ -2043,14 +2052,14 @@ def translate(options: Translate) -> Path:
 
     videos = [job for job in jobs if is_video(job.path)]
     pictures = (job for job in jobs if not is_video(job.path))
-    loaded = ahead(lambda job: load_file(job, trained, options), pictures)
-    written = ahead(write, translated(sound(loaded), trained, options))
+    loaded = ahead(lambda job: load_file(job, trained, options), pictures, options.batch_size)
+    written = ahead(write, translated(sound(loaded), trained, options), options.batch_size)
     for count, _ in enumerate(written, 1):
         show_bar("Translating", count, len(jobs), f"{count:,} of {len(jobs):,}")
     for job in videos:
         translate_video(job, trained, options)
-    if there:
-        show(f"Left      {len(there):,} that exist already; --overwrite makes them anew")
+    if left := len(found) - len(jobs):
+        show(f"Left      {left:,} that exist already; --overwrite makes them anew")
     show(f"Wrote     {len(jobs) - len(problems):,} of {len(jobs):,} to {options.output}")
     if problems:
         raise UserError(f"{len(problems):,} could not be translated, see above.")
@@ -2197,13 +2206,10 @@ def write_frames(frames: Iterable[np.ndarray], rate: str, original: Path, path: 
 def translate_video(job: Job, trained: Trained, options: Translate) -> None:
     """Translate a video frame by frame."""
     rate = frame_rate(job.path)
-    frames = ahead(
-        lambda pixels: load(Job(job.path, job.results), pixels, trained, options),
-        read_frames(job.path, rate),
-    )
-    made = ahead(
-        lambda made: finish(*made, trained, options)[0], translated(frames, trained, options)
-    )
+    frames = read_frames(job.path, rate)
+    loaded = ahead(lambda pixels: load(job, pixels, trained, options), frames, options.batch_size)
+    results = translated(loaded, trained, options)
+    made = ahead(lambda made: finish(*made, trained, options)[0], results, options.batch_size)
     job.results[0].parent.mkdir(parents=True, exist_ok=True)
     with replacing(job.results[0]) as temporary:
         write_frames(made, rate, job.path, temporary)
@@ -2455,7 +2461,7 @@ def extra_tables(summary: dict) -> list[dict]:
     """The scores of --judge and --fid as tables of text."""
     tables = []
     if "judge" in summary:
-        columns = [name.replace("_", " ") for name in summary["judge"]["real"]]
+        columns = ["per-pixel accuracy", "per-class accuracy", "class IoU"]
         rows = [
             [f"{kind} photos", *(f"{value:.3f}" for value in scores.values())]
             for kind, scores in summary["judge"].items()
@@ -2673,7 +2679,8 @@ def picture_function(generator: keras.Model, trained: Trained) -> Callable:
         opaque = tf.ones_like(picture[..., :1])
         alpha = tf.cond(channels % 2 == 0, lambda: picture[..., -1:], lambda: opaque)
         colour = tf.cond(channels < 3, lambda: picture[..., :1], lambda: picture[..., :3])
-        whole = tf.concat([colour * opaque * tf.ones(3) * alpha, alpha], axis=-1)
+        whole = tf.concat([colour * alpha * tf.ones(3), alpha], axis=-1)  # weighed by alpha
+        whole = tf.ensure_shape(whole, [None, None, 4])
         small = tf.image.resize(whole, picture_size(config), antialias=True)
         image = generator(to_source(small[..., :3], small[..., 3:])[None], training=False)[0]
         image = tf.image.resize(image, size, "bicubic", antialias=True)
@@ -2829,19 +2836,22 @@ def write_checked(
     """Write a format, and open it as its users will; what computes something else is not kept."""
     form, section = FORMATS[what], card_sections(trained)[what]
     sources = np.concatenate([trained.example, trained.example[:, :, ::-1]])
-    expected = generate(generator, tf.constant(sources)).numpy()
+    expected = generate(generator, sources).numpy()
+    noise = np.random.default_rng(0).normal(0, 1e-6, sources.shape).astype(np.float32)
+    shaken = generate(generator, sources + noise).numpy()
+    limit = max(1e-5, 10 * compare(shaken, expected)[0])  # some networks enlarge all rounding
     small = ("half" if options.half else "int8" if options.int8 else "") * form.shrinks
     file = Path(form.file).stem + f"-{small}" * bool(small) + Path(form.file).suffix
     with packages_for(what), replacing(folder / file) as temporary:
         form.write(generator, trained, temporary, options)
         generated = run_snippet(section, form.file, temporary, sources)
         difference, psnr = compare(generated, expected)
-        if not (difference <= 1e-5 or (small and psnr > 20)):
+        if not (difference <= limit or (small and psnr > 20)):
             raise UserError(
                 f"{what}: computes something else than the run, by {difference:.2g}; not written."
             )
     size = sum(each.stat().st_size for each in [folder / file, *(folder / file).rglob("*")])
-    values = [file, f"{size / 1e6:.1f} MB", f"{difference:.1e}", f"{psnr:.0f} dB"]
+    values = [file, f"{size / 1e6:.1f} MB", f"{difference:.2g}", f"{psnr:.0f} dB"]
     show(f"{what:<12}{values[0]}, {values[1]}, largest difference {values[2]}, PSNR {values[3]}")
     return {"row": " | ".join(values), "section": section.replace(form.file, file)}
 
@@ -3038,7 +3048,7 @@ COMMANDS = {
 }
 
 
-def parse(arguments: list[str]) -> Train | Translate:
+def parse(arguments: list[str]) -> Train | Translate | Evaluate | Export | ImportWeights:
     """Flags to a configuration: they beat those of --config, or of the run that is gone on with."""
     name, arguments = "train", list(arguments)
     if arguments and arguments[0] in COMMANDS:  # train may be left out
@@ -3099,7 +3109,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(getattr(error, "exit_status", 1))
     except KeyboardInterrupt:
         show("", keep=False)
-        print("Stopped before any step. The same command starts again.", file=sys.stderr)
+        print("Stopped. The same command starts again.", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
 
 

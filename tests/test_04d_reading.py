@@ -267,7 +267,9 @@ def test_channels_are_converted_as_stated():
     np.testing.assert_array_equal(ways[2, 4][..., 3], RGBA[..., 3])
     np.testing.assert_array_equal(ways[2, 4][..., 0], RGBA[..., 2])
     for n in (1, 3, 4):
-        assert ways[n, n] is pixels[n]
+        np.testing.assert_array_equal(ways[n, n], pixels[n])
+    unseen = pix2pix.with_channels(np.uint8([[[90, 80, 70, 0], [90, 80, 70, 1]]]), 4)
+    np.testing.assert_array_equal(unseen, [[[0, 0, 0, 0], [90, 80, 70, 1]]])
     deep = pix2pix.with_channels(np.uint16([[[0, 1000, 40000, 2**15]]]), 3)
     np.testing.assert_allclose(deep[0, 0], [32767, 33267, 52767], atol=1)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import subprocess
+import weakref
 
 import keras
 import numpy as np
@@ -411,3 +412,36 @@ def test_a_generator_of_another_program_or_cut_short_is_one_line(copy, tmp_path)
     (copy / "generator.keras").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(pix2pix.UserError, match="not a sound generator.keras"):
         pix2pix.load_run(copy)
+
+
+def test_pictures_are_let_go_when_they_are_written(copy, tmp_path, monkeypatch):
+    alive, most, load = weakref.WeakSet(), [], pix2pix.load
+
+    def counted(*arguments):
+        job = load(*arguments)
+        alive.add(job)
+        most.append(len(alive))
+        return job
+
+    monkeypatch.setattr(pix2pix, "load", counted)
+    for k in range(60):
+        make_picture(tmp_path / f"in/{k}.png", 8, 8)
+    translate(copy, tmp_path / "in", output=tmp_path / "out", batch_size=2)
+    assert len(most) == 60
+    assert max(most) < 20  # and not all of them
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"batch_size": 0}, "--batch-size must be above 0"),
+        ({"samples": -1}, "--samples not below"),
+        ({"samples": 2}, "--samples is for pictures"),
+    ],
+)
+def test_options_that_make_no_sense_are_one_line(copy, tmp_path, options, said):
+    (tmp_path / "clip.mp4").touch()
+    with pytest.raises(pix2pix.UsageError, match=said):
+        translate(copy, tmp_path / "clip.mp4", **options)
+    with pytest.raises(pix2pix.UsageError, match="translate wants to know what"):
+        translate(copy)

