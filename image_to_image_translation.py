@@ -61,7 +61,7 @@ from datetime import timedelta
 from itertools import chain, groupby, islice, product
 from operator import itemgetter
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from typing import Annotated, Literal, get_args, get_origin
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ chatter; 0 brings it back
 
@@ -131,7 +131,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write a whole file, or nothing."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")  # any file name
 
 
 @contextmanager
@@ -1855,9 +1855,9 @@ def inspect(config: Train) -> Path:
 class Translate:
     """Let a trained generator translate pictures; there is no need for targets."""
 
-    run: Positional[Path]
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A run folder, or a generator.keras."""
-    inputs: Positional[tuple[str, ...]]
+    inputs: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="INPUT…")]
     """Pictures, videos, folders with all that is below them, or patterns like "photos/*.jpg"."""
     output: Path = Path("translated")
     """The folder for the results; they are named like the inputs."""
@@ -2034,11 +2034,14 @@ def translate(options: Translate) -> Path:
     trained, found, problems, pairs = load_run(options.run), find_jobs(options), [], []
     jobs = [j for j in found if options.overwrite or not any(map(Path.exists, j.results))]
 
+    def note(problem: UserError) -> None:
+        problems.append(problem)
+        show(f"Skipped   {problem}")
+
     def sound(loaded: Iterable[Job]) -> Iterator[Job]:
         for job in loaded:
             if job.problem:
-                problems.append(job.problem)
-                show(f"Skipped   {job.problem}")
+                note(job.problem)
                 continue
             if not options.pairs and is_pair(job.pixels, trained):
                 pairs.append(job)
@@ -2057,7 +2060,10 @@ def translate(options: Translate) -> Path:
     for count, _ in enumerate(written, 1):
         show_bar("Translating", count, len(jobs), f"{count:,} of {len(jobs):,}")
     for job in videos:
-        translate_video(job, trained, options)
+        try:
+            translate_video(job, trained, options)
+        except UserError as error:
+            note(error)
     if left := len(found) - len(jobs):
         show(f"Left      {left:,} that exist already; --overwrite makes them anew")
     show(f"Wrote     {len(jobs) - len(problems):,} of {len(jobs):,} to {options.output}")
@@ -2131,9 +2137,12 @@ def at_full_size(image: np.ndarray, job: Job, trained: Trained, options: Transla
     height, width = (side * enlargement(config) for side in job.pixels.shape[:2])
     if keeps_resolution(config, options) or image.shape[:2] == (height, width):
         return image[:height, :width]
-    bits, whole = 8 * image.itemsize, source_alone(job.pixels, config)
     image = resized(image, (height, width), Image.Resampling.BICUBIC)
-    return to_pixels(kept(tf.constant(normalise(image)), whole, config.task), bits)
+    if config.task not in ("colorize", "inpaint"):
+        return image
+    whole = source_alone(job.pixels, config)
+    whole = kept(tf.constant(normalise(image)), whole, config.task)
+    return to_pixels(whole, 8 * image.itemsize)
 
 
 def kept(image: tf.Tensor, source: tf.Tensor, task: str) -> tf.Tensor:
@@ -2184,23 +2193,27 @@ def read_frames(path: Path, rate: str) -> Iterator[np.ndarray]:
             process.stdout.readline()
             pixels = np.frombuffer(process.stdout.read(3 * width * height), np.uint8)
             yield pixels.reshape(height, width, 3)
+    if process.returncode:
+        raise UserError(f"{path}: ffmpeg could not read it.")
 
 
 def write_frames(frames: Iterable[np.ndarray], rate: str, original: Path, path: Path) -> None:
     """A video of these frames with the sound of the original."""
     frames = iter(frames)
-    first = next(frames)
+    if (first := next(frames, None)) is None:
+        raise UserError(f"{original}: not a readable video.")
     size = f"{first.shape[1]}x{first.shape[0]}"
     pixels = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", rate, "-i", "-")
     even = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # most players want even sides, and this format
     coded = ("-vf", even, "-pix_fmt", "yuv420p", "-crf", "18", "-c:a", "copy")
     sound = ("-i", original, "-map", "0:v", "-map", "1:a?")
-    with ffmpeg("ffmpeg", "-y", *pixels, *sound, *coded, path, stdin=subprocess.PIPE) as process:
+    process = ffmpeg("ffmpeg", "-y", *pixels, *sound, *coded, path, stdin=subprocess.PIPE)
+    with suppress(BrokenPipeError), process:
         for count, frame in enumerate(chain([first], frames), 1):
             process.stdin.write(with_channels(frame, 3).tobytes())
             show(f"Translating {original.name}: frame {count:,}", keep=False)
     if process.returncode:
-        raise UserError(f"{path}: ffmpeg could not write it.")
+        raise UserError(f"{original}: ffmpeg could not write its translation.")
 
 
 def translate_video(job: Job, trained: Trained, options: Translate) -> None:
@@ -2222,7 +2235,7 @@ def translate_video(job: Job, trained: Trained, options: Translate) -> None:
 class Evaluate:
     """Measure a generator on pairs it was not trained on, and make a web page of the results."""
 
-    run: Positional[Path]
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A run folder, or a generator.keras."""
     split: Literal["train", "val", "test", None] = None
     """Which pairs. Default: test, or where there is none val."""
@@ -2546,7 +2559,8 @@ def choose_pairs(config: Train, options: Evaluate) -> tuple[dict[str, Pairs], st
 def trained_on(pairs: Pairs, report: Report, folder: Path) -> int:
     """How many of these pairs the run was trained on, by their names and sizes."""
     path = folder / "training_pairs.txt"
-    known = set(path.read_text().splitlines()) if path.exists() else set()
+    text = path.read_text("utf-8", "surrogateescape") if path.exists() else ""
+    known = set(text.split("\n"))
     return sum(pairs.names[k] in known for k in report.sound)
 
 
@@ -2636,7 +2650,7 @@ def evaluate(options: Evaluate) -> Path:
 class Export:
     """Write a generator in formats for other programs, and check that each computes the same."""
 
-    run: Positional[Path]
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A run folder, or a generator.keras."""
     formats: tuple[Literal["keras", "saved_model", "onnx", "litert", "pytorch"], ...] = (
         "keras",
@@ -2646,7 +2660,7 @@ class Export:
     half: bool = False
     """onnx and litert: weights of 16 bits, half as large."""
     int8: bool = False
-    """onnx and litert: weights of 8 bits, smaller still and less exact."""
+    """onnx and litert: weights of 8 bits where these formats have them, and less exact."""
     output: Path | None = None
     """Default: export, in the run folder."""
 
@@ -2892,7 +2906,7 @@ def export(options: Export) -> Path:
 class ImportWeights:
     """Make a run of a generator that was trained with the authors' PyTorch code."""
 
-    file: Positional[Path]
+    file: Annotated[Positional[Path], tyro.conf.arg(metavar="FILE")]
     """A latest_net_G.pth of unet_256 or unet_128, with batch or instance norm."""
     name: str
     """The run folder is output/name."""

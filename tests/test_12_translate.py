@@ -367,18 +367,37 @@ def test_a_video_comes_back_as_a_video_with_its_sound(copy, tmp_path, capsys):
 
 
 @needs_ffmpeg
-def test_a_broken_video_is_one_line(copy, tmp_path):
-    (tmp_path / "clip.mp4").write_bytes(b"no video")
-    with pytest.raises(pix2pix.UserError, match=r"clip\.mp4: not a readable video"):
-        translate(copy, tmp_path / "clip.mp4", output=tmp_path / "out")
-    assert written(tmp_path / "out") == set()
+def test_a_broken_video_is_one_line_and_the_rest_is_done(copy, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/clip.mp4").write_bytes(b"no video")
+    make_picture(tmp_path / "in/1.png", 8, 8)
+    with pytest.raises(pix2pix.UserError, match="1 could not be translated"):
+        translate(copy, tmp_path / "in", output=tmp_path / "out")
+    assert f"Skipped   {tmp_path}/in/clip.mp4: not a readable video" in capsys.readouterr().out
+    assert written(tmp_path / "out") == {"1.png"}
 
 
-def test_without_ffmpeg_a_video_is_one_line(copy, tmp_path, monkeypatch):
+@needs_ffmpeg
+def test_a_video_that_cannot_be_written_leaves_nothing(copy, tmp_path, capsys):
+    clip = tmp_path / "clip.mp4"
+    source = ["-f", "lavfi", "-i", "testsrc=size=64x32:rate=10:duration=1"]
+    subprocess.run(["ffmpeg", "-v", "error", *source, clip], check=True)
+    odd = clip.rename(tmp_path / "clip.avi")  # read by its content
+    (tmp_path / "out").mkdir()
+    translate(copy, odd, output=tmp_path / "out")
+    assert probe(tmp_path / "out/clip.avi", "stream=codec_type") == ["video"]
+    with pytest.raises(pix2pix.UserError, match="ffmpeg could not write its translation"):
+        pix2pix.write_frames(
+            [np.zeros((8, 8, 3), np.uint8)] * 9, "10", odd, tmp_path / "out/clip.nonsense"
+        )
+
+
+def test_without_ffmpeg_a_video_is_one_line(copy, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "clip.mp4").touch()
-    with pytest.raises(pix2pix.UserError, match="ffprobe: not found; install ffmpeg"):
+    with pytest.raises(pix2pix.UserError, match="1 could not be translated"):
         translate(copy, tmp_path / "clip.mp4", output=tmp_path / "out")
+    assert "Skipped   ffprobe: not found; install ffmpeg" in capsys.readouterr().out
 
 
 def test_a_generator_alone_is_as_good_as_its_run(copy, tmp_path):
