@@ -2027,24 +2027,18 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
         Image.fromarray(pixels).save(temporary, quality=95)
 
 
-def translate(options: Translate) -> Path:
-    """Translate pictures and videos; the folder of the results."""
-    if options.batch_size < 1 or options.samples < 0:
-        raise UsageError("--batch-size must be above 0, and --samples not below.")
-    trained, found, problems, pairs = load_run(options.run), find_jobs(options), [], []
-    jobs = [j for j in found if options.overwrite or not any(map(Path.exists, j.results))]
-
-    def note(problem: UserError) -> None:
-        problems.append(problem)
-        show(f"Skipped   {problem}")
+def translate_pictures(jobs: list[Job], trained: Trained, options: Translate) -> list[UserError]:
+    """Translate all pictures that can be read; what is wrong with the others."""
+    problems, pairs = [], []
 
     def sound(loaded: Iterable[Job]) -> Iterator[Job]:
         for job in loaded:
             if job.problem:
-                note(job.problem)
+                problems.append(job.problem)
+                show(f"Skipped   {job.problem}")
                 continue
             if not options.pairs and is_pair(job.pixels, trained):
-                pairs.append(job)
+                pairs.append(job.path)
                 what = "looks like a pair of the training; --pairs translates its source half"
                 show(f"Careful   {job.path} {what}", keep=len(pairs) == 1)
             yield job
@@ -2053,17 +2047,28 @@ def translate(options: Translate) -> Path:
         for path, pixels in zip(made[0].results, finish(*made, trained, options), strict=True):
             write_picture(path, pixels)
 
-    videos = [job for job in jobs if is_video(job.path)]
-    pictures = (job for job in jobs if not is_video(job.path))
-    loaded = ahead(lambda job: load_file(job, trained, options), pictures, options.batch_size)
+    loaded = ahead(lambda job: load_file(job, trained, options), jobs, options.batch_size)
     written = ahead(write, translated(sound(loaded), trained, options), options.batch_size)
     for count, _ in enumerate(written, 1):
         show_bar("Translating", count, len(jobs), f"{count:,} of {len(jobs):,}")
-    for job in videos:
-        try:
-            translate_video(job, trained, options)
-        except UserError as error:
-            note(error)
+    return problems
+
+
+def translate(options: Translate) -> Path:
+    """Translate pictures and videos; the folder of the results."""
+    if options.batch_size < 1 or options.samples < 0:
+        raise UsageError("--batch-size must be above 0, and --samples not below.")
+    trained, found = load_run(options.run), find_jobs(options)
+    jobs = [j for j in found if options.overwrite or not any(map(Path.exists, j.results))]
+    pictures = [job for job in jobs if not is_video(job.path)]
+    problems = translate_pictures(pictures, trained, options)
+    for job in jobs:
+        if is_video(job.path):
+            try:
+                translate_video(job, trained, options)
+            except UserError as error:
+                problems.append(error)
+                show(f"Skipped   {error}")
     if left := len(found) - len(jobs):
         show(f"Left      {left:,} that exist already; --overwrite makes them anew")
     show(f"Wrote     {len(jobs) - len(problems):,} of {len(jobs):,} to {options.output}")

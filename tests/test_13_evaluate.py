@@ -141,8 +141,9 @@ def test_what_was_trained_on_is_no_test(small, tmp_path, capsys):
     assert evaluate(run, dataset=str(tmp_path / "fresh"))["warnings"] == []
 
 
-def test_checkpoints_can_be_evaluated_one_by_one_or_all(small, tmp_path, capsys):
-    run = pix2pix.train(dataclasses.replace(small, keep_checkpoints=2))
+def test_checkpoints_can_be_evaluated_one_by_one_or_all(small, pair_folder, tmp_path):
+    config = dataclasses.replace(small, dataset=str(pair_folder), keep_checkpoints=2)
+    run = pix2pix.train(config)
     pixels = (run / "generator.keras").read_bytes()
     newest = evaluate(run)
     assert newest["step"] == 4
