@@ -111,6 +111,7 @@ def make_run(
     usual = "BtoA" if config.task == "pairs" else "AtoB"
     kinds = Counter([((3, 8), (3, 8)) if config.task == "pairs" else ((3, 8),)])
     decided, seen = pix2pix.decide(config, config.direction or usual, kinds)
+    keras.utils.set_random_seed(0)
     generator = generator or pix2pix.build_generator(decided)
     told = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(config).items()}
     settings = json.loads(json.dumps(told | {"found": {**seen, "step": 7, **found}}))

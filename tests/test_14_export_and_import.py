@@ -104,7 +104,7 @@ def test_the_picture_signature_is_translate(small, tmp_path, task, channels):
         served = tf.io.decode_png(serve(picture_bytes=encoded)["generated_bytes"][0]).numpy()
         difference = np.abs(served.astype(int) - expected.reshape(served.shape))
         assert served.shape == (*expected.shape[:2], 3)
-        assert difference.mean() < 0.5, path
+        assert difference.mean() < 1, path
         assert difference.max() <= (4 if "32" in path.name else 12), path
 
 
