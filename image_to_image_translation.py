@@ -1515,6 +1515,7 @@ def save_generator(generator: keras.Model, settings: dict, example: np.ndarray, 
 class Trained:
     """A generator that is ready for work, and how it was trained."""
 
+    folder: Path
     generator: keras.Model
     config: Train
     settings: dict  # as in config.json
@@ -1542,7 +1543,7 @@ def load_run(path: Path) -> Trained:
     generator.trainable = False  # so that batch normalisation stays as it is even with dropout on
     told = from_saved(settings)
     decided = {k: v for k, v in settings["found"].items() if k in asdict(told)}
-    return Trained(generator, replace(told, **decided), settings, example)
+    return Trained(file.parent, generator, replace(told, **decided), settings, example)
 
 
 def save(run: tf.train.Checkpoint, source: tf.Tensor, folder: Path, keep: int) -> None:
@@ -1757,7 +1758,7 @@ def train(config: Train) -> Path:
     """Train until `config.steps` steps are done, from wherever the run stopped; its folder."""
     check_config(config)
     folder = run_folder(config)
-    told = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
+    told = to_saved(config)
     with locked(folder, f"{folder}: another process trains here. Use --name for a second run."):
         splits, direction = find_pairs(config)
         reports = check_splits(splits, config, CACHE_BYTES)
@@ -2609,15 +2610,14 @@ def extra_scores(
 def evaluate(options: Evaluate) -> Path:
     """Measure a generator and write the report; its folder."""
     trained = load_run(options.run)
-    home = options.run if options.run.is_dir() else options.run.parent
-    folder, config = options.output or home / "results", trained.config
+    folder, config = options.output or trained.folder / "results", trained.config
     if options.dataset:
         config = replace(config, dataset=options.dataset, source_dir=None, target_dir=None)
     config = replace(config, skip_broken=config.skip_broken or options.skip_broken)
     check_config(replace(config, source_channels=None, target_channels=None))
     splits, split, report = choose_pairs(config, options)
     pairs, numbers, steps, warnings = splits[split], report.sound, {}, []
-    if known := trained_on(pairs, report, home):
+    if known := trained_on(pairs, report, trained.folder):
         warnings = [f"{known:,} of these {len(numbers):,} pairs were trained on: this is no test."]
     extras = extra_scores(options, trained, splits["train"], pairs, numbers)
     show(f"Dataset   {dataset_name(config)}: {len(numbers):,} {split} pairs")
@@ -2718,15 +2718,20 @@ def write_keras(generator: keras.Model, trained: Trained, path: Path, options: E
     save_generator(generator, trained.settings, trained.example, path)
 
 
+def as_function(generator: keras.Model) -> Callable:
+    """The signature that all formats have: `source` to `generated`, in batches of any size."""
+    source = tf.TensorSpec(generator.input_shape, tf.float32, name="source")
+    forward = lambda source: {"generated": generator(source, training=False)}  # noqa: E731
+    return tf.function(forward, input_signature=[source])
+
+
 def write_saved_model(
     generator: keras.Model, trained: Trained, path: Path, options: Export
 ) -> None:
     """A SavedModel with signatures for batches of sources and for encoded pictures."""
     module = tf.Module()
     module.weights = [variable.value for variable in generator.variables]
-    source = tf.TensorSpec(generator.input_shape, tf.float32, name="source")
-    forward = lambda source: {"generated": generator(source, training=False)}  # noqa: E731
-    signatures = {"serving_default": tf.function(forward, [source])}
+    signatures = {"serving_default": as_function(generator)}
     if takes_pictures(trained.config):
         encoded = tf.TensorSpec([None], tf.string, name="picture_bytes")
         signatures["picture"] = tf.function(picture_function(generator, trained), [encoded])
@@ -2740,9 +2745,8 @@ def write_onnx(generator: keras.Model, trained: Trained, path: Path, options: Ex
     from onnxruntime.quantization import quantize_dynamic
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    source = [tf.TensorSpec(generator.input_shape, tf.float32, name="source")]
-    forward = tf.function(lambda source: {"generated": generator(source, training=False)}, source)
-    model, _ = tf2onnx.convert.from_function(forward, source, opset=17)
+    function = as_function(generator)
+    model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=17)
     if options.half:
         model = convert_float_to_float16(model, keep_io_types=True)
     onnx.save(model, path)
@@ -2878,8 +2882,7 @@ def write_checked(
 def export(options: Export) -> Path:
     """Write the formats and their model card; the folder they are in."""
     trained = load_run(options.run)
-    home = options.run if options.run.is_dir() else options.run.parent
-    folder = options.output or home / "export"
+    folder = options.output or trained.folder / "export"
     if options.half and options.int8:
         raise UsageError("--half and --int8: one of them at a time.")
     if (options.half or options.int8) and not any(FORMATS[f].shrinks for f in options.formats):
@@ -3044,8 +3047,7 @@ def import_weights(options: ImportWeights) -> Path:
     with locked(folder, f"{folder}: another process trains here."):
         if (folder / "config.json").exists():
             raise UserError(f"{folder}: there is a run already. Choose another --name.")
-        told = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
-        write_config(told | {"found": {"target_bits": 8}}, folder)
+        write_config(to_saved(config) | {"found": {"target_bits": 8}}, folder)
         picture = draw_facade(0, 0, picture_size(config))[1]
         example = normalise(with_channels(picture, config.source_channels))
         save(run, tf.constant(example[None]), folder, keep=1)
@@ -3090,6 +3092,11 @@ def parse(arguments: list[str]) -> Train | Translate | Evaluate | Export | Impor
         told_anew |= {"dataset"}
     given = {k: v for k, v in saved.items() if v is not None and k not in told_anew}
     return tyro.cli(kind, args=[*to_flags(given), *arguments])
+
+
+def to_saved(config: Train) -> dict:
+    """A configuration as config.json has it."""
+    return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
 
 
 def from_saved(saved: dict) -> Train:

@@ -113,7 +113,7 @@ def make_run(
     decided, seen = pix2pix.decide(config, config.direction or usual, kinds)
     keras.utils.set_random_seed(0)
     generator = generator or pix2pix.build_generator(decided)
-    told = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(config).items()}
+    told = pix2pix.to_saved(config)
     settings = json.loads(json.dumps(told | {"found": {**seen, "step": 7, **found}}))
     example = np.random.default_rng(0).uniform(-1, 1, (1, *generator.input_shape[1:]))
     folder.mkdir(parents=True)
