@@ -1894,8 +1894,9 @@ class Job:
     columns: dict[int, np.ndarray] | None = None
 
 
-def find_inputs(names: tuple[str, ...]) -> dict[Path, Path]:
-    """The pictures and videos to translate, and what each is called inside its folder."""
+def find_inputs(names: tuple[str, ...], output: Path) -> dict[Path, Path]:
+    """The pictures and videos to translate, and what each is called inside its folder; results of
+    before are none, should they be in there."""
     if not names:
         raise UsageError("translate wants to know what: name pictures, folders or patterns.")
     found = {}
@@ -1903,8 +1904,10 @@ def find_inputs(names: tuple[str, ...]) -> dict[Path, Path]:
         matches = [name] if os.path.exists(name) else sorted(glob.glob(name, recursive=True))
         here = {path: Path(path.name) for path in map(Path, matches) if path.is_file()}
         for folder in map(Path, matches):
+            before = output.resolve() if folder.resolve() in output.resolve().parents else None
             for path in sorted(folder.glob("**/[!.]*")):
-                if path.suffix.lower() in IMAGE_SUFFIXES or is_video(path):
+                known = path.suffix.lower() in IMAGE_SUFFIXES or is_video(path)
+                if known and before not in path.resolve().parents:
                     here[path] = path.relative_to(folder)
         if not here:
             raise UserError(f"{name}: no pictures there. Name pictures, folders or patterns.")
@@ -1914,7 +1917,7 @@ def find_inputs(names: tuple[str, ...]) -> dict[Path, Path]:
 
 def find_jobs(options: Translate) -> list[Job]:
     """The inputs and where their results go, no two to the same place."""
-    jobs, owners, inputs = [], {}, find_inputs(options.inputs)
+    jobs, owners, inputs = [], {}, find_inputs(options.inputs, options.output)
     originals = {path.resolve() for path in inputs}
     for path, name in inputs.items():
         if is_video(path) and options.samples:

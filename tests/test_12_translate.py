@@ -65,6 +65,14 @@ def test_inputs_may_be_files_folders_and_patterns(copy, tmp_path, capsys):
     assert f"Wrote     5 of 5 to {tmp_path / 'out'}" in capsys.readouterr().out
 
 
+def test_results_inside_the_folder_of_the_inputs_are_no_inputs(copy, tmp_path, capsys):
+    make_picture(tmp_path / "in/1.png", 8, 8)
+    for _ in range(2):
+        translate(copy, tmp_path / "in", output=tmp_path / "in/translated", overwrite=True)
+        assert "Wrote     1 of 1" in capsys.readouterr().out
+    assert written(tmp_path / "in") == {"1.png", "translated/1.png"}
+
+
 @pytest.mark.parametrize("name", ["nowhere.png", "*.gif", "empty"])
 def test_an_input_that_is_nothing_is_named(copy, tmp_path, name):
     (tmp_path / "empty").mkdir()

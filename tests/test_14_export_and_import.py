@@ -72,6 +72,10 @@ def test_the_model_card_gives_the_picture_of_translate(
     assert np.abs(saved.astype(int) - expected).max() <= 1
     card = (folder / "README.md").read_text()
     assert "<" not in card.replace("<batch>", "")  # everything is filled in
+    if form == "saved_model":
+        exec(code_of(card, "picture"), scope := {})
+        png = tf.io.decode_png(scope["png"]).numpy()
+        assert np.abs(png.astype(int) - expected).max() <= 1
     headings = re.findall(r"(?m)^## (.+)", card)
     assert headings == [form, *["picture"] * (form == "saved_model"), "Saving the result"]
 
