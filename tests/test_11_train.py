@@ -53,21 +53,9 @@ def rows(folder) -> list[str]:
     return [row.rsplit(",", 1)[0] for row in (folder / "metrics.csv").read_text().splitlines()]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {
-            "batch_size": 2,
-            "image_size": "32x64",
-            "learning_rate_decay_from": 10,
-            "average_weights": 0.9,
-            "normalization": "batch",
-            "gan_loss": "least-squares",
-        },
-    ],
-)
-def test_kill_and_resume_equals_never_stopped_bit_for_bit(small, options):
+def test_kill_and_resume_equals_never_stopped_bit_for_bit(small):
+    options = {"batch_size": 2, "image_size": "32x64", "learning_rate_decay_from": 10}
+    options |= {"average_weights": 0.9, "gan_loss": "least-squares"}
     config = dataclasses.replace(small, steps=60, log_every=7, checkpoint_every=20, **options)
     straight = pix2pix.train(dataclasses.replace(config, name="straight"))
     killed = dataclasses.replace(config, name="killed")
@@ -95,8 +83,17 @@ def test_rows_after_the_checkpoint_are_written_again_not_twice(small):
     assert "6,1,1,1,1" not in rows(folder)
 
 
-@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_request_saves_and_says_how_to_go_on(small, which):
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_is_asked_for_in_three_ways(which):
+    before = signal.getsignal(which)
+    with pix2pix.stop_requests() as requests:
+        signal.raise_signal(which)
+        assert requests == [which]
+    assert signal.getsignal(which) is before
+
+
+def test_a_stop_request_saves_and_says_how_to_go_on(small):
+    which = signal.SIGTERM
     config = dataclasses.replace(small, steps=100_000, checkpoint_every=100_000, name="stopped")
     folder = pix2pix.run_folder(config)
     process = start("train", *flags(config))
