@@ -119,7 +119,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".partial-{path.name}")
     try:
         yield temporary
-        if path.is_dir():
+        if temporary.is_dir() and path.is_dir():  # a file never takes the place of a folder
             shutil.rmtree(path)
         os.replace(temporary, path)
     finally:

@@ -157,6 +157,18 @@ def test_a_failed_save_keeps_what_was_there(small, finished):
     assert newest_step(finished, small) == 4
 
 
+def test_a_file_never_takes_the_place_of_a_folder_but_a_folder_does(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/precious").write_text("kept")
+    with pytest.raises(OSError, match="Is a directory"):
+        pix2pix.write_text(tmp_path / "a", "text")
+    assert (tmp_path / "a/precious").read_text() == "kept"
+    with pix2pix.replacing(tmp_path / "a") as temporary:
+        temporary.mkdir()
+        (temporary / "new").touch()
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["a", "a/new"]
+
+
 def test_a_file_takes_its_name_only_when_it_is_complete(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
