@@ -30,6 +30,7 @@ SMALL = pix2pix.Train(
     checkpoint_every=2,
     log_every=2,
     preview_every=100,
+    precision="float32",  # the same on every machine
 )
 
 

@@ -65,7 +65,7 @@ def test_a_configuration_cannot_be_changed_by_accident():
         ("dataset", "facade"),
         ("steps", 2.5),
         ("direction", "btoa"),
-        ("precision", "float16"),
+        ("precision", "int8"),
         ("xla", True),
     ],
 )

@@ -39,13 +39,14 @@ def test_the_banners_are_a_table_of_contents():
         *("Configuration: what values may be", "Data", "Data: known datasets"),
         *("Data: made-up facades", "Data: finding pairs", "Data: reading", "Data: checking"),
         *("Data: tasks", "Data: jitter and batches"),
-        *("Generator", "Discriminator", "Losses", "Train step", "Pictures", "Run folder"),
+        *("Generator", "Discriminator", "The same networks, faster on a processor", "Losses"),
+        *("Train step", "Pictures", "Run folder"),
         *("Train", "Before training: inspect"),
         *("Translate", "Translate: windows", "Translate: video"),
         *("Evaluate", "Evaluate: the judge", "Evaluate: the report", "Evaluate: the command"),
         *("Export", "Export: check and model card", "Import", "Command line"),
     ]
-    assert len(SOURCE.splitlines()) <= 3150
+    assert len(SOURCE.splitlines()) <= 3300
 
 
 def test_public_functions_have_a_docstring():
