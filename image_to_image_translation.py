@@ -55,15 +55,17 @@ import zlib
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
+from functools import cache
 from itertools import chain, groupby, islice, product
 from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ chatter; 0 brings it back
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # leave others what is not needed
 
 import keras
 import matplotlib.figure
@@ -81,6 +83,7 @@ IMAGE_SUFFIXES = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".ti
 SPLITS = ("train", "val", "test")
 CHANNELS = {1: "grey", 2: "grey with transparency", 3: "RGB", 4: "RGBA"}
 LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue are (ITU-R BT.601)
+CPU_INFO = Path("/proc/cpuinfo")  # where Linux tells what a processor can do
 PAGES = Path(__file__).with_name("pages")  # what is not Python: templates of what is written
 COMMAND = "python image_to_image_translation.py train"
 LOSSES = ("generator_total", "generator_gan", "generator_l1", "discriminator")
@@ -1087,17 +1090,26 @@ def jittered(both: tf.Tensor, config: Train, seed: tf.Tensor) -> tuple[tf.Tensor
     return source_and_target(both, config, tf.random.experimental.stateless_fold_in(seed, 1))
 
 
-def batches(pairs: Pairs, config: Train, first_step: int) -> tf.data.Dataset:
+def batches(
+    pairs: Pairs,
+    config: Train,
+    first_step: int,
+    shard: tf.distribute.InputContext = tf.distribute.InputContext(),  # noqa: B008
+) -> tf.data.Dataset:
     """The batches of all steps from `first_step` on, as a pure function of (seed, step).
 
     Example number k is pair k mod n of a permutation that is new in every epoch, so a run that
     goes on at some step sees what it would have seen without the stop, and nothing about the
-    iterator has to be saved.
+    iterator has to be saved. Of several workers each makes its share of every batch, and of that,
+    one part after the other, those of its devices.
     """
     count = len(pairs)
+    share = config.batch_size // shard.num_input_pipelines
     channels = stack(pairs.read(0), config).shape[-1]
 
-    def example(number: tf.Tensor) -> tuple:
+    def example(made: tf.Tensor) -> tuple:
+        step, which = made // share, shard.input_pipeline_id * share + made % share
+        number = step * config.batch_size + which
         epoch, position = number // count, number % count
         k = tf.random.experimental.index_shuffle(position, [config.seed, epoch], count - 1)
         read = lambda k: stack(pairs.read(k), config)  # noqa: E731
@@ -1105,11 +1117,10 @@ def batches(pairs: Pairs, config: Train, first_step: int) -> tf.data.Dataset:
         seed = tf.stack([tf.constant(config.seed, tf.int64), number])
         return jittered(tf.ensure_shape(both, [None, None, channels]), config, seed)
 
-    numbers = tf.data.Dataset.range(
-        first_step * config.batch_size, config.steps * config.batch_size
-    )
-    examples = numbers.map(example, num_parallel_calls=tf.data.AUTOTUNE)
-    return examples.batch(config.batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    made = tf.data.Dataset.range(first_step * share, config.steps * share)
+    examples = made.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+    size = shard.get_per_replica_batch_size(config.batch_size)
+    return examples.batch(size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
 def examples(pairs: Pairs, numbers: tuple[int, ...], config: Train) -> tuple[tf.Tensor, tf.Tensor]:
@@ -1147,7 +1158,8 @@ def normalised(x: keras.KerasTensor, config: Train) -> keras.KerasTensor:
     if config.normalization == "plain-instance":
         return layers.GroupNormalization(groups=-1, epsilon=1e-5, center=False, scale=False)(x)
     if config.normalization == "batch":
-        return layers.BatchNormalization(momentum=0.9, **options)(x)
+        together = tf.distribute.has_strategy()  # over the parts of a batch on several devices
+        return layers.BatchNormalization(momentum=0.9, synchronized=together, **options)(x)
     return x
 
 
@@ -1208,6 +1220,11 @@ def build_generator(config: Train) -> keras.Model:
     channels = 2 if config.task == "colorize" else config.target_channels or 3
     x = upsampled(x, channels, True, config)
     return keras.Model(source, finished(x, source, config.task), name="generator")
+
+
+def dropouts(generator: keras.Model) -> list[layers.Dropout]:
+    """The layers that are noise; what each draws next is its `seed_generator.state`."""
+    return [layer for layer in generator.layers if isinstance(layer, layers.Dropout)]
 
 
 # --- 6. Discriminator -----------------------------------------------------------------------------
@@ -1398,7 +1415,12 @@ class Adam(keras.optimizers.Adam):
 def train_step(
     run: tf.train.Checkpoint, source: tf.Tensor, target: tf.Tensor, config: Train
 ) -> dict[str, tf.Tensor]:
-    """Update both networks on one batch; the losses are those before the update."""
+    """Update both networks on one batch; the losses are those before the update.
+
+    On several devices each calls this with its part of the batch; the optimizers add up gradients.
+    """
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    optimizers = run.generator_optimizer, run.discriminator_optimizer
     generator, discriminator = quick(run.generator), quick(run.discriminator)
     with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
         generated = generator(source, training=True)
@@ -1406,14 +1428,13 @@ def train_step(
         generated_logits = discriminator([source, generated], training=True)
         losses = generator_losses(target, generated, generated_logits, config)
         losses["discriminator"] = discriminator_loss(real_logits, generated_logits, config)
-
-        generator_loss = run.generator_optimizer.scale_loss(losses["generator_total"])
-        discriminator_loss_ = run.discriminator_optimizer.scale_loss(losses["discriminator"])
+        goals = losses["generator_total"] / replicas, losses["discriminator"] / replicas
+        goals = [each.scale_loss(goal) for each, goal in zip(optimizers, goals, strict=True)]
 
     weights = run.generator.trainable_variables
-    run.generator_optimizer.apply(generator_tape.gradient(generator_loss, weights))
+    optimizers[0].apply(generator_tape.gradient(goals[0], weights))
     weights = run.discriminator.trainable_variables
-    run.discriminator_optimizer.apply(discriminator_tape.gradient(discriminator_loss_, weights))
+    optimizers[1].apply(discriminator_tape.gradient(goals[1], weights))
     run.step.assign_add(1)
     if run.average is not run.generator:
         done = tf.cast(run.step, tf.float32)  # the average is short at first, to forget the start
@@ -1429,6 +1450,126 @@ def train_step(
 def generate(generator: keras.Model, source: tf.Tensor, noise: bool = False) -> tf.Tensor:
     """What the generator makes of a batch, with dropout only if noise is wanted."""
     return quick(generator)(source, training=noise)
+
+
+# --- 8a. Several devices --------------------------------------------------------------------------
+#
+# A worker is a machine, or rather a process; TensorFlow's own environment variable TF_CONFIG names
+# all. Each has one or several devices, a replica on each: all weights, and a part of every batch.
+# As gradients are added up, the number of replicas does not change what a run computes.
+
+
+@cache  # two of the same devices would take each other's sums for their own
+def strategy_of(*devices: str) -> tf.distribute.Strategy:
+    """Of these devices of this machine, or without any of all workers."""
+    if not devices:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def strategy_for(config: Train) -> tf.distribute.Strategy:
+    """What trains: one device, those of this machine, or those of all workers."""
+    try:
+        cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+        workers = sum(map(len, cluster.cluster_spec().as_dict().values()))
+        if workers > 1:
+            show(f"Worker    {cluster.task_type} {cluster.task_id}; waits for all {workers}")
+            strategy = strategy_of()
+    except (ValueError, TypeError, KeyError, AttributeError, tf.errors.OpError) as error:
+        raise UserError(f"TF_CONFIG: cannot be used ({reason(error)}).") from error
+    if workers > 1 and config.batch_size % strategy.num_replicas_in_sync:
+        devices = f"{strategy.num_replicas_in_sync}, the number of devices of all workers"
+        raise UsageError(f"--batch-size must be a multiple of {devices}, not {config.batch_size}.")
+    if workers > 1:
+        return strategy
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    count = max(n for n in range(1, len(devices) + 1) if config.batch_size % n == 0)
+    if count == 1:
+        return tf.distribute.get_strategy()
+    return strategy_of(*(device.name for device in devices[:count]))
+
+
+def writes(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that writes: the first worker."""
+    return strategy.extended.should_checkpoint
+
+
+@contextmanager
+def working_in(folder: Path, strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Keep other runs out of a folder, and end in a line if the run loses a worker."""
+    refusal = f"{folder}: another process trains here. Use --name for a second run."
+    try:
+        with locked(folder, refusal) if writes(strategy) else nullcontext():
+            yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        raise UserError(
+            f"{folder}: lost the connection to another worker. Start all of them again with the "
+            "same commands: they go on from the last checkpoint."
+        ) from error
+
+
+def sum_of_all(value: tf.Tensor) -> tf.Tensor:
+    """On a replica: what all replicas have, added up."""
+    on_device = tf.identity(value)
+    return tf.distribute.get_replica_context().all_reduce("SUM", on_device)
+
+
+@tf.function
+def total_of_all(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
+    """What all replicas of all workers have, added up."""
+    return strategy.experimental_local_results(strategy.run(sum_of_all, (value,)))[0]
+
+
+def asked_to_stop(strategy: tf.distribute.Strategy, requests: list[int], now: bool) -> int:
+    """The signal by which this worker, or `now` any other, was asked to stop; or 0."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return requests[0] if requests else 0
+    asked = now and int(
+        total_of_all(strategy, tf.constant(len(requests)))
+    )  # all have to stop at once
+    return (requests or [signal.SIGTERM])[0] if asked else 0
+
+
+@tf.function
+def share_state(strategy: tf.distribute.Strategy, run: tf.train.Checkpoint) -> None:
+    """Give all replicas the state of the first one, but each a dropout of its own."""
+    networks = run.generator, run.discriminator, run.average
+    parts = dict.fromkeys([*networks, run.generator_optimizer, run.discriminator_optimizer])
+    variables = [variable.value for part in parts for variable in part.variables]
+    variables += [run.step, run.logged, *run.loss_sums.values()]
+
+    def on_replica() -> None:
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        for variable in variables:
+            value = variable if variable.dtype.is_floating else tf.cast(variable, tf.int64)
+            value = sum_of_all(tf.where(replica == 0, value, tf.zeros_like(value)))
+            variable.assign(tf.cast(value, variable.dtype))
+        for seed in run.noise:
+            seed.assign_add(tf.cast([replica, 0], seed.dtype))
+
+    strategy.run(on_replica)
+
+
+def begin_together(strategy: tf.distribute.Strategy, run: tf.train.Checkpoint, told: dict) -> None:
+    """Let all replicas start from the first one's state, if all were told the same."""
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return
+    places = (
+        "dataset",
+        "source_dir",
+        "target_dir",
+        "output",
+        "name",
+        "data_dir",
+        "mirror",
+        "config",
+    )
+    same = json.dumps({k: v for k, v in told.items() if k not in places}, sort_keys=True)
+    mark = zlib.crc32(same.encode())
+    if int(total_of_all(strategy, tf.constant(mark, tf.int64))) != mark * replicas:
+        raise UserError("The workers have other options or other pictures. Give all the same.")
+    share_state(strategy, run)
 
 
 # --- 9. Pictures ----------------------------------------------------------------------------------
@@ -1495,8 +1636,8 @@ def computing_type(config: Train) -> str:
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
         quick = all(each.get("compute_capability", (0, 0)) >= (8, 0) for each in details)
     else:
-        cpu = Path("/proc/cpuinfo")
-        quick = cpu.exists() and re.search(r"\b(avx512|amx)_bf16\b", cpu.read_text())
+        known = CPU_INFO.read_text() if CPU_INFO.exists() else ""
+        quick = re.search(r"\b(avx512|amx)_bf16\b", known)
     return "bfloat16" if quick else "float32"
 
 
@@ -1532,10 +1673,12 @@ def new_run(config: Train) -> tf.train.Checkpoint:
         average=average,  # what is shown and saved: the generator, or its --average-weights
         generator_optimizer=optimizers[0],
         discriminator_optimizer=optimizers[1],
-        noise=[state.value for state in networks[0].non_trainable_variables],  # dropout's
-        step=tf.Variable(0, dtype=tf.int64),
+        noise=[each.seed_generator.state.value for each in dropouts(networks[0])],
+        step=tf.Variable(0, dtype=tf.int64, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA),
         logged=tf.Variable(0, dtype=tf.int64),  # the step of the last log line
-        loss_sums={name: tf.Variable(0.0) for name in LOSSES},  # of the steps since then
+        loss_sums={  # of the steps since then
+            name: tf.Variable(0.0, aggregation=tf.VariableAggregation.MEAN) for name in LOSSES
+        },
     )
 
 
@@ -1664,7 +1807,7 @@ def load_run(path: Path) -> Trained:
 
 def save(run: tf.train.Checkpoint, source: tf.Tensor, folder: Path, keep: int) -> None:
     """Write generator.keras and then, complete only with its last file, a checkpoint."""
-    step = int(run.step)
+    step = int(run.step.numpy())
     logits = run.discriminator([source, generate(run.average, source)], training=False)
     if not np.isfinite(logits).all():  # the losses are from before the last update
         raise not_finite(run, folder)
@@ -1713,7 +1856,7 @@ def summarise(writer: tf.summary.SummaryWriter, step: int, values: dict | Path) 
 
 def not_finite(run: tf.train.Checkpoint, folder: Path) -> UserError:
     """What to say when numbers have run away."""
-    step, since = int(run.step), int(run.logged) + 1
+    step, since = int(run.step.numpy()), int(run.logged.numpy()) + 1
     return UserError(
         f"{folder}: a loss stopped being finite between steps {min(since, step):,} and {step:,}; "
         f"nothing was overwritten, the last good checkpoint is {last_good(folder)}. "
@@ -1723,8 +1866,8 @@ def not_finite(run: tf.train.Checkpoint, folder: Path) -> UserError:
 
 def mean_losses(run: tf.train.Checkpoint, folder: Path) -> dict[str, float]:
     """The mean losses since the last log line; one that is not finite is the end of the run."""
-    count = max(1, int(run.step) - int(run.logged))
-    means = {name: float(total) / count for name, total in run.loss_sums.items()}
+    count = max(1, int(run.step.numpy()) - int(run.logged.numpy()))
+    means = {name: float(total.numpy()) / count for name, total in run.loss_sums.items()}
     if not all(math.isfinite(mean) for mean in means.values()):
         raise not_finite(run, folder)
     return means
@@ -1733,17 +1876,17 @@ def mean_losses(run: tf.train.Checkpoint, folder: Path) -> dict[str, float]:
 def preview(run: tf.train.Checkpoint, held_out: tuple, folder: Path, writer) -> Path:
     """Save the panel input · ground truth · prediction of the held-out examples."""
     sources, targets = held_out
-    path = folder / "previews" / f"step-{int(run.step):06}.png"
+    path = folder / "previews" / f"step-{int(run.step.numpy()):06}.png"
     path.parent.mkdir(exist_ok=True)
     generated = tf.concat([generate(run.average, source[None]) for source in sources], axis=0)
     draw_panel(path, {"Input": sources, "Ground truth": targets, "Prediction": generated})
-    summarise(writer, int(run.step), path)
+    summarise(writer, int(run.step.numpy()), path)
     return path
 
 
 def log(run: tf.train.Checkpoint, folder: Path, writer, losses: dict, clock) -> None:
     """Add a line to the screen, to metrics.csv and to TensorBoard, and begin new means."""
-    step = int(run.step)
+    step = int(run.step.numpy())
     row = {**losses, "steps_per_second": clock.rate(step)}
     show("  ".join([clock.progress(step), *(f"{k} {v:.4g}" for k, v in losses.items())]))
     with open(folder / "metrics.csv", "a") as file:
@@ -1789,11 +1932,17 @@ def seconds_per_step(run: tf.train.Checkpoint, source: tf.Tensor) -> float:
     return 5 * min(times)
 
 
-def announce(config: Train, counts: str, direction: str, first: int, seconds: float) -> None:
+def announce(
+    config: Train, replicas: int, counts: str, direction: str, first: int, seconds: float
+) -> None:
     """Say what is about to happen, how long it will take, and what to do if that is too long."""
     gpus = tf.config.list_physical_devices("GPU")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus[:1]]
     device = details[0].get("device_name", "GPU") if gpus else f"CPU with {os.cpu_count()} cores"
+    if replicas > 1:
+        device = f"{replicas} × {device}"
+    elif len(gpus) > 1:
+        device += f", 1 of {len(gpus)}: --batch-size {len(gpus)} takes all"
     steps = config.steps - first
     show(f"Dataset   {dataset_name(config)}: {counts}")
     show(f"Direction {direction}")
@@ -1828,43 +1977,68 @@ def learning_rate(config: Train, step: int) -> float:
     return config.learning_rate * left
 
 
+def all_steps(
+    config: Train, strategy: tf.distribute.Strategy, run: tf.train.Checkpoint, pairs: Pairs
+) -> Iterator[int]:
+    """Make the steps that are left, on all devices; the numbers of those that are done."""
+    first, alone = int(run.step.numpy()), strategy.num_replicas_in_sync == 1
+    compiled = config.xla == "on" or (
+        config.xla == "auto" and tf.config.list_physical_devices("GPU")
+    )
+
+    @tf.function(jit_compile=alone and bool(compiled))
+    def step_function(source: tf.Tensor, target: tf.Tensor) -> None:
+        strategy.run(train_step.python_function, (run, source, target, config))
+
+    shards = strategy.distribute_datasets_from_function(
+        lambda shard: batches(pairs, config, first, shard)
+    )
+    for step, (source, target) in enumerate(shards, first + 1):
+        for optimizer in (run.generator_optimizer, run.discriminator_optimizer):
+            optimizer.learning_rate = learning_rate(config, step - 1)
+        step_function(source, target)
+        yield step
+
+
 def train_steps(
-    config: Train, run: tf.train.Checkpoint, pairs: Pairs, held_out: tuple, folder: Path
+    config: Train,
+    strategy: tf.distribute.Strategy,
+    run: tf.train.Checkpoint,
+    pairs: Pairs,
+    held_out: tuple,
+    folder: Path,
 ) -> None:
     """The loop: step, log, preview, save."""
-    first, total, shown = int(run.step), config.steps, None
-    writer = tf.summary.create_file_writer(str(folder / "logs"))
-    keep_rows(folder / "metrics.csv", first)
-    step_function = train_step
-    if config.xla == "on" or (config.xla == "auto" and tf.config.list_physical_devices("GPU")):
-        step_function = tf.function(train_step.python_function, jit_compile=True)
+    first, total, shown = int(run.step.numpy()), config.steps, None
+    here = writes(strategy)
+    if here:
+        writer = tf.summary.create_file_writer(str(folder / "logs"))
+        keep_rows(folder / "metrics.csv", first)
 
     clock = Clock(first, total)
     with stop_requests() as requests:
-        for step, (source, target) in enumerate(batches(pairs, config, first), first + 1):
-            for optimizer in (run.generator_optimizer, run.discriminator_optimizer):
-                optimizer.learning_rate = learning_rate(config, step - 1)
-            step_function(run, source, target, config)
+        for step in all_steps(config, strategy, run, pairs):
             log_due = due(step, config.log_every, total)
             preview_due = due(step, config.preview_every, total)
-            stopping = bool(requests)
+            show_due = due(step, max(1, config.log_every // 20), total)
+            stopping = asked_to_stop(strategy, requests, log_due or show_due)
             save_due = stopping or due(step, config.checkpoint_every, total)
             pause = log_due or preview_due or save_due
             if pause:
                 losses = mean_losses(run, folder)  # waits for the device, and stops at a NaN
-            if log_due:
+            if log_due and here:
                 log(run, folder, writer, losses, clock)
-            elif due(step, max(1, config.log_every // 20), total):
+            elif show_due and here:
                 show(clock.progress(step), keep=False)
-            if preview_due:
+            if preview_due and here:
                 shown = show_inline(preview(run, held_out, folder, writer), shown)
-            if save_due:
+            if save_due and here:
                 save(run, held_out[0][:1], folder, config.keep_checkpoints)
             if stopping and step < total:
                 where = ["--name", folder.name, "--output", str(folder.parent)]
                 where = shlex.join(where[: 2 if config.output == Train.output else 4])
                 show(f"Stopped at step {step:,}. To go on: {COMMAND} {where}")
-                raise SystemExit(128 + requests[0])
+                raise SystemExit(128 + stopping)
             if pause or step == first + 1:  # the first step compiles
                 clock = Clock(step, total)
     show(f"Finished. The generator: {folder / 'generator.keras'}, pictures: {folder / 'previews'}")
@@ -1875,7 +2049,8 @@ def train(config: Train) -> Path:
     check_config(config)
     folder = run_folder(config)
     told = to_saved(config)
-    with locked(folder, f"{folder}: another process trains here. Use --name for a second run."):
+    strategy = strategy_for(config)
+    with working_in(folder, strategy):
         splits, direction = find_pairs(config)
         reports = check_splits(splits, config, CACHE_BYTES)
         refuse_broken(reports, config)
@@ -1883,24 +2058,29 @@ def train(config: Train) -> Path:
         shape = pair_shape(splits["train"], reports["train"], config)
         new = told | {"found": {"pairs": str(splits["train"]), **found, "pair_shape": shape}}
         refuse_another_run(new, folder)
-        run = new_run(config)
-        sweep(folder)
-        restore(run, folder)
-        first = int(run.step)
+        with strategy.scope():
+            run = new_run(config)
+        if writes(strategy):
+            sweep(folder)
+            restore(run, folder)
+        begin_together(strategy, run, new)
+        first = int(run.step.numpy())
         if first >= config.steps:
             show(f"{folder} is finished: {first:,} steps. To train longer: --steps {2 * first}")
             return folder
 
         held_out = next(s for s in ("val", "test", "train") if s in reports and reports[s].sound)
         held = examples(splits[held_out], reports[held_out].sound[:3], config)
-        seconds = seconds_per_step(run, tf.repeat(held[0][:1], config.batch_size, axis=0))
+        replicas = strategy.num_replicas_in_sync
+        seconds = seconds_per_step(run, tf.repeat(held[0][:1], config.batch_size // replicas, 0))
         pairs, what = reports["train"].pairs, pairs_or_photos(config)
         counts = f"{len(pairs):,} training {what}; previews of {held_out} {what}"
-        announce(config, counts, describe(config, splits["train"]), first, seconds)
+        announce(config, replicas, counts, describe(config, splits["train"]), first, seconds)
         warn_of_stretching(reports["train"], config)
-        write_config(new, folder)
-        write_text(folder / "training_pairs.txt", "\n".join(pairs.names) + "\n")
-        train_steps(config, run, pairs, held, folder)
+        if writes(strategy):
+            write_config(new, folder)
+            write_text(folder / "training_pairs.txt", "\n".join(pairs.names) + "\n")
+        train_steps(config, strategy, run, pairs, held, folder)
     return folder
 
 
@@ -2103,8 +2283,7 @@ def is_pair(pixels: np.ndarray, trained: Trained) -> bool:
 
 def set_noise(generator: keras.Model, seed: int, sample: int) -> None:
     """Make the next noise of the generator a function of these numbers alone."""
-    noisy = [layer for layer in generator.layers if isinstance(layer, layers.Dropout)]
-    for level, layer in enumerate(noisy):
+    for level, layer in enumerate(dropouts(generator)):
         state = np.random.SeedSequence((seed, sample, level)).generate_state(2)
         layer.seed_generator.state.assign(state)
 

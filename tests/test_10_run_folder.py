@@ -269,3 +269,47 @@ def test_what_is_saved_and_shown_is_the_average(small, monkeypatch):
 )
 def test_the_name_of_a_run(options, name):
     assert pix2pix.run_folder(pix2pix.Train(**options)).name == name
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cpu", "computing"),
+    [
+        ([(8, 0)], "", "bfloat16"),
+        ([(9, 0), (7, 5)], "avx512_bf16", "float32"),
+        ([], "flags: avx2 avx512_bf16 fma", "bfloat16"),
+        ([], "flags: avx2 amx_bf16 fma", "bfloat16"),
+        ([], "flags: avx2 avx512f fma", "float32"),
+        ([], None, "float32"),
+    ],
+)
+def test_auto_is_bfloat16_where_the_hardware_has_it(tmp_path, monkeypatch, gpus, cpu, computing):
+    details = lambda capability: {"compute_capability": capability}  # noqa: E731
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", details)
+    if cpu is not None:
+        (tmp_path / "cpuinfo").write_text(cpu)
+    monkeypatch.setattr(pix2pix, "CPU_INFO", tmp_path / "cpuinfo")
+    assert pix2pix.computing_type(pix2pix.Train()) == computing
+    assert pix2pix.computing_type(pix2pix.Train(precision="float16")) == "float16"
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_other_precisions_resume_exactly_and_leave_a_float32_generator(small, precision):
+    config = dataclasses.replace(small, precision=precision, steps=8, checkpoint_every=4)
+    straight = pix2pix.train(dataclasses.replace(config, name="straight"))
+    stopped = dataclasses.replace(config, name="stopped", steps=4)
+    pix2pix.train(stopped)
+    folder = pix2pix.train(dataclasses.replace(stopped, steps=8))
+    assert_same_weights(weights(folder, 8), weights(straight, 8))
+    scales = [name for name in weights(folder, 8) if "dynamic_scale" in name]
+    assert len(scales) == (2 if precision == "float16" else 0)
+
+    run = pix2pix.new_run(config)
+    pix2pix.restore(run, folder)
+    assert {layer.compute_dtype for layer in run.generator.layers} > {precision}
+    saved = pix2pix.load_run(folder).generator
+    assert {layer.compute_dtype for layer in saved.layers} == {"float32"}
+    for ours, theirs in zip(run.generator.weights, saved.weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    source = tf.random.stateless_uniform([1, 32, 32, 3], [1, 2], minval=-1)
+    np.testing.assert_allclose(saved(source), run.generator(source), atol=0.05)

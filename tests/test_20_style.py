@@ -40,7 +40,7 @@ def test_the_banners_are_a_table_of_contents():
         *("Data: made-up facades", "Data: finding pairs", "Data: reading", "Data: checking"),
         *("Data: tasks", "Data: jitter and batches"),
         *("Generator", "Discriminator", "The same networks, faster on a processor", "Losses"),
-        *("Train step", "Pictures", "Run folder"),
+        *("Train step", "Several devices", "Pictures", "Run folder"),
         *("Train", "Before training: inspect"),
         *("Translate", "Translate: windows", "Translate: video"),
         *("Evaluate", "Evaluate: the judge", "Evaluate: the report", "Evaluate: the command"),

@@ -1,0 +1,189 @@
+"""Section 8a: what several devices or workers compute is what one computes."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import SCRIPT, SMALL, errors, flags
+
+import image_to_image_translation as pix2pix
+
+README = (SCRIPT.parent / "README.md").read_text()
+NO_DROPOUT = """
+import sys, image_to_image_translation as pix2pix
+pix2pix.layers.Dropout.call = lambda self, x, training=None: x
+"""
+TWO_DEVICES = """
+import tensorflow as tf
+device = tf.config.LogicalDeviceConfiguration()
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [device] * 2)
+"""
+
+
+def script(*lines: str, arguments: list[str], **environment: str) -> subprocess.Popen:
+    """The script after some lines of Python, in a process of its own."""
+    program = "\n".join([*lines, "pix2pix.main(sys.argv[1:])"])
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        env=os.environ | {"PYTHONPATH": str(SCRIPT.parent)} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory) -> tuple[pix2pix.Train, list[np.ndarray]]:
+    """20 steps without dropout on one device: the configuration, and the weights."""
+    output = tmp_path_factory.mktemp("devices")
+    config = dataclasses.replace(
+        SMALL, steps=20, batch_size=4, checkpoint_every=10, output=output, name="one"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pix2pix.layers.Dropout, "call", lambda self, x, training=None: x)
+        folder = pix2pix.train(config)
+    return config, pix2pix.load_run(folder).generator.get_weights()
+
+
+def assert_close(weights: list[np.ndarray], others: list[np.ndarray]) -> None:
+    for ours, theirs in zip(weights, others, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_two_devices_are_as_good_as_one(one_device):
+    config, expected = one_device
+    config = dataclasses.replace(config, name="two")
+    process = script(TWO_DEVICES, NO_DROPOUT, arguments=["train", *flags(config)])
+    said, complaints = process.communicate(timeout=100)
+    assert process.returncode == 0, complaints
+    assert re.search(r"Device    2 × CPU", said)
+    assert_close(pix2pix.load_run(config.output / "two").generator.get_weights(), expected)
+    rows = [(config.output / name / "metrics.csv").read_text() for name in ("one", "two")]
+    numbers = [[row.split(",")[:-1] for row in text.splitlines()[1:]] for text in rows]
+    np.testing.assert_allclose(*(np.array(each, float) for each in numbers), rtol=1e-4)
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def start_workers(arguments: list[str]) -> list[subprocess.Popen]:
+    """What the README tells to type on two machines, on two ports of this one."""
+    block = re.search(r"export TF_CONFIG=(.*)\n", README)[1]
+    for port in free_ports(2):
+        block = re.sub(r"10\.0\.0\.\d:\d+", f"127.0.0.1:{port}", block, count=1)
+    first = json.loads(block.split("#")[0].strip().strip("'"))
+    assert len(set(first["cluster"]["worker"])) == 2
+    second = first | {"task": {"type": "worker", "index": 1}}
+    return [
+        script(NO_DROPOUT, arguments=arguments, TF_CONFIG=json.dumps(each))
+        for each in (first, second)
+    ]
+
+
+def test_two_workers_are_as_good_as_one_even_if_one_is_killed(one_device):
+    config, expected = one_device
+    config = dataclasses.replace(config, name="workers")
+    folder = config.output / "workers"
+    # more steps at first, so that there is something to be killed
+    longer = dataclasses.replace(config, steps=100_000, keep_checkpoints=100)
+    first, second = start_workers(["train", *flags(longer)])
+    while not (folder / "ckpt-10.index").exists():
+        assert (first.poll(), second.poll()) == (None, None), first.communicate()
+        time.sleep(0.01)
+    second.send_signal(signal.SIGKILL)
+    assert second.wait() == -signal.SIGKILL
+    _, complaints = first.communicate(timeout=100)
+    assert first.returncode == 1
+    assert "Traceback" not in complaints  # the lines before ours are TensorFlow's network's
+    assert "lost the connection to another worker" in errors(complaints)[-1]
+    for path in pix2pix.checkpoints(folder)[1:]:  # made before the kill came
+        path.with_suffix(".index").unlink()
+
+    workers = start_workers(["train", *flags(config)])
+    said = [worker.communicate(timeout=100) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], said
+    assert "steps 11 to 20" in said[0][0]
+    assert ["Saved" in out for out, _ in said] == [True, False]
+    assert_close(pix2pix.load_run(folder).generator.get_weights(), expected)
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_the_shares_of_the_workers_are_the_batch(small, workers):
+    config = dataclasses.replace(small, batch_size=8, steps=3)
+    splits, direction = pix2pix.find_pairs(config)
+    report = pix2pix.check_splits(splits, config, 2**20)["train"]
+    config, _ = pix2pix.decide(config, direction, report.kinds)
+    whole = list(pix2pix.batches(report.pairs, config, 1))
+    contexts = [tf.distribute.InputContext(workers, k, 4) for k in range(workers)]
+    shards = [list(pix2pix.batches(report.pairs, config, 1, each)) for each in contexts]
+    assert [len(shard) for shard in shards] == [2 * 4 // workers] * workers
+    for step, (sources, _) in enumerate(whole):
+        replicas = 4 // workers  # of each worker; each batch is a part of the share
+        parts = [
+            shard[step * replicas + replica][0] for shard in shards for replica in range(replicas)
+        ]
+        np.testing.assert_array_equal(tf.concat(parts, axis=0), sources)
+
+
+@pytest.mark.parametrize(("batch", "taken"), [(1, 1), (4, 4), (6, 3), (7, 1)])
+def test_as_many_gpus_as_divide_the_batch(small, monkeypatch, batch, taken):
+    gpus = [tf.config.LogicalDevice(f"/device:GPU:{k}", "GPU") for k in range(4)]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: gpus)
+    monkeypatch.setattr(pix2pix, "strategy_of", lambda *names: names)
+    strategy = pix2pix.strategy_for(dataclasses.replace(small, batch_size=batch))
+    assert (len(strategy) if taken > 1 else strategy.num_replicas_in_sync) == taken
+
+
+@pytest.mark.parametrize("text", ["{", '{"cluster": 3}', '{"cluster": {"worker": ["a:1", "b:1"]}}'])
+def test_a_wrong_tf_config_is_named(small, monkeypatch, capsys, text):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(SystemExit):
+        pix2pix.main(["train", *flags(small)])
+    assert capsys.readouterr().err.startswith("error: TF_CONFIG: cannot be used (")
+    assert not Path("runs").exists()
+
+
+def test_workers_that_were_told_different_things_are_refused(small, monkeypatch):
+    class Strategy:
+        num_replicas_in_sync = 2
+
+    told = {"l1_weight": 100, "output": "here"}
+    marks = []
+    monkeypatch.setattr(pix2pix, "share_state", lambda *_: marks.append("shared"))
+    monkeypatch.setattr(pix2pix, "total_of_all", lambda _, mark: marks.append(mark) or 2 * mark)
+    pix2pix.begin_together(Strategy(), None, told)
+    pix2pix.begin_together(Strategy(), None, told | {"output": "there"})
+    assert marks[0] == marks[2]  # where things are may differ
+    monkeypatch.setattr(pix2pix, "total_of_all", lambda _, mark: mark + marks[0])
+    with pytest.raises(pix2pix.UserError, match="other options or other pictures"):
+        pix2pix.begin_together(Strategy(), None, told | {"l1_weight": 10})
+
+
+def test_replicas_draw_their_own_dropout():
+    program = """
+with (strategy := tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])).scope():
+    run = pix2pix.new_run(pix2pix.Train(image_size=32, generator_filters=2))
+pix2pix.begin_together(strategy, run, {})
+for state in run.noise:
+    first, second = (each.numpy() for each in strategy.experimental_local_results(state))
+    assert first[0] + 1 == second[0] and first[1] == second[1], (first, second)
+sys.exit(7)
+"""
+    process = script(TWO_DEVICES, NO_DROPOUT, program, arguments=[])
+    _, complaints = process.communicate(timeout=100)
+    assert process.returncode == 7, complaints
