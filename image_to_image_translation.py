@@ -1925,7 +1925,7 @@ def stop_requests() -> Iterator[list[int]]:
 def seconds_per_step(run: tf.train.Checkpoint, source: tf.Tensor) -> float:
     """A guess from the generator alone, which is about a fifth of a step."""
     times = []
-    for _ in range(20):  # the first ones also trace and allocate, others may be disturbed
+    for _ in range(5):  # the first ones also trace and allocate, others may be disturbed
         start = time.monotonic()
         generate(run.average, source).numpy()
         times.append(time.monotonic() - start)
