@@ -890,7 +890,7 @@ def check_pairs(pairs: Pairs, config: Train, split: str, memory: int = 0) -> Rep
 
     def attempt(k: int) -> tuple | UserError:
         try:
-            return look(pairs, k, size, config)
+            return look(pairs, k, size if kept_bytes <= memory else None, config)
         except UserError as error:
             return error
 

@@ -1,11 +1,16 @@
 """Section 14: other formats out, other people's weights in."""
 
+import base64
 import dataclasses
+import http.server
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,6 +117,38 @@ def test_the_picture_signature_is_translate(small, tmp_path, task, channels):
         assert difference.max() <= (4 if "32" in path.name else 12), path
 
 
+class Serving(http.server.BaseHTTPRequestHandler):
+    """What TensorFlow Serving's documentation says of its REST interface, for one signature."""
+
+    def do_POST(self):
+        assert self.path == "/v1/models/facades:predict"
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert request["signature_name"] == "picture"
+        encoded = [base64.b64decode(each["b64"]) for each in request["instances"]]
+        pictures = self.server.signature(picture_bytes=tf.constant(encoded))["generated_bytes"]
+        answers = [{"b64": base64.b64encode(each.numpy()).decode()} for each in pictures]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"predictions": answers}).encode())
+
+    def log_message(self, *_):
+        pass
+
+
+def ask_as_the_readme_does(signature, folder):
+    """Type its commands in a folder with labels.png; the answer is photo.png there."""
+    readme = (Path(pix2pix.__file__).parent / "README.md").read_text()
+    commands = re.search(r"(?m)^printf '\{\"signature_name(.|\n)*?(?=\n```)", readme)[0]
+    with http.server.HTTPServer(("127.0.0.1", 0), Serving) as server:
+        server.signature = signature
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        commands = commands.replace("localhost:8501", f"127.0.0.1:{server.server_port}")
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        environment = os.environ | {"PATH": path, "no_proxy": "127.0.0.1"}
+        subprocess.run(["bash", "-ec", commands], cwd=folder, env=environment, check=True)
+        server.shutdown()
+
+
 def test_the_picture_signature_takes_jpeg_and_batches(run, tmp_path):
     folder = export(run, "saved_model")
     serve = tf.saved_model.load(folder / "saved_model").signatures["picture"]
@@ -122,6 +159,10 @@ def test_the_picture_signature_takes_jpeg_and_batches(run, tmp_path):
         path = tmp_path / ("a.jpg", "b.png")[k]
         expected = translated(run, path, tmp_path / f"out{k}").astype(int)
         assert np.abs(tf.io.decode_png(png).numpy() - expected).max() <= 1
+    if shutil.which("curl"):
+        (tmp_path / "labels.png").write_bytes((tmp_path / "b.png").read_bytes())
+        ask_as_the_readme_does(serve, tmp_path)
+        assert np.abs(pixels_of(tmp_path / "photo.png") - expected).max() <= 1
 
 
 def test_where_translate_uses_windows_there_is_no_picture_signature(small, tmp_path):
