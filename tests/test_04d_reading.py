@@ -218,7 +218,9 @@ def test_forty_megapixels(tmp_path):
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "one byte"])
 def test_a_damaged_file_is_named_in_one_line(tmp_path, suffix, damage):
     whole = io.BytesIO()
-    Image.fromarray(RGB.repeat(8, 0).repeat(8, 1)).save(whole, Image.registered_extensions()[suffix])
+    Image.fromarray(RGB.repeat(8, 0).repeat(8, 1)).save(
+        whole, Image.registered_extensions()[suffix]
+    )
     data = {
         "cut": whole.getvalue()[: len(whole.getvalue()) * 2 // 3],
         "empty": b"",

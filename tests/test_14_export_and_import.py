@@ -242,6 +242,7 @@ def test_smaller_files_of_other_formats_are_refused(run, options, said):
 
 @pytest.mark.parametrize("form", ["onnx", "litert", "pytorch"])
 def test_a_missing_package_is_one_line(run, form, monkeypatch):
+    pix2pix.parse([])  # tyro looks once whether there is torch
     for module in ("onnx", "ai_edge_litert", "ai_edge_litert.interpreter", "torch"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(pix2pix.UserError, match=f"{form} needs .*: pip install"):

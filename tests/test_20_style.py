@@ -46,7 +46,7 @@ def test_the_banners_are_a_table_of_contents():
         *("Evaluate", "Evaluate: the judge", "Evaluate: the report", "Evaluate: the command"),
         *("Export", "Export: check and model card", "Import", "Command line"),
     ]
-    assert len(SOURCE.splitlines()) <= 3300
+    assert len(SOURCE.splitlines()) <= 3450
 
 
 def test_public_functions_have_a_docstring():
