@@ -54,7 +54,7 @@ def start(output: Path, steps: int) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def kill(output: Path, draw: random.Random) -> str:
+def kill(output: Path, draw: random.Random) -> list[str]:
     """Start the run, end it at some moment in some way, and say which; a traceback is the end."""
     process, running = start(output, 10**7), draw.random() < 0.5
     if running:
@@ -62,13 +62,18 @@ def kill(output: Path, draw: random.Random) -> str:
     time.sleep(draw.uniform(0, 3 if running else 8))
     which = draw.choice(SIGNALS)
     process.send_signal(which)
-    said, complaints = process.communicate(timeout=300)
+    try:
+        said, complaints = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:  # imports may swallow a Ctrl-C; a person tries again
+        process.send_signal(which)
+        process.communicate(timeout=60)
+        return [which.name, "asked twice"]
     early = not running and "Run  " not in said  # before signals are heeded
     if process.returncode != EXPECTED[which] and not (early and process.returncode in (-15, -2)):
         sys.exit(f"{which.name}: exit status {process.returncode}\n{said}\n{complaints}")
     if "Traceback" in complaints and not early:
         sys.exit(f"{which.name}: a traceback\n{complaints}")
-    return which.name
+    return [which.name]
 
 
 def damage(folder: Path, draw: random.Random) -> str:
@@ -93,7 +98,7 @@ def disturb(output: Path, options: Options) -> Counter:
     draw, done, folder = random.Random(options.seed), Counter(), output / "synthetic"
     end, spoilt = time.monotonic() + 60 * options.minutes, -1
     while time.monotonic() < end:
-        done[kill(output, draw)] += 1
+        done.update(kill(output, draw))
         found = pix2pix.checkpoints(folder)
         newest = int(found[-1].name.removeprefix("ckpt-")) if found else 0
         if len(found) > 1 and newest > spoilt and draw.random() < 0.3:
