@@ -1322,13 +1322,17 @@ def quick(network: keras.Model) -> keras.Model:
     if tf.config.list_logical_devices("GPU"):
         return network
 
-    def call(layer: layers.Layer, x: keras.KerasTensor, **options: bool) -> keras.KerasTensor:
-        halving = isinstance(layer, layers.Conv2D) and min(x.shape[1:3]) <= 2 * SMALL_MAP
-        doubling = isinstance(layer, layers.Conv2DTranspose) and min(x.shape[1:3]) <= SMALL_MAP
-        kind = (layer.kernel_size, layer.strides, layer.padding) if halving or doubling else ()
-        if kind == ((4, 4), (2, 2), "same"):
-            return Product(layer)(x)
-        return layer(x, **options)
+    def call(layer: keras.Operation, *inputs: object, **options: object) -> keras.KerasTensor:
+        convolves = isinstance(layer, layers.Conv2D | layers.Conv2DTranspose)
+        if convolves and (layer.kernel_size, layer.strides, layer.padding) == (
+            (4, 4),
+            (2, 2),
+            "same",
+        ):
+            smallest = SMALL_MAP * (2 if isinstance(layer, layers.Conv2D) else 1)
+            if min(inputs[0].shape[1:3]) <= smallest:
+                return Product(layer)(*inputs)
+        return layer(*inputs, **options)
 
     return keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=call)
 
