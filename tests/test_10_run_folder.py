@@ -293,20 +293,19 @@ def test_auto_is_bfloat16_where_the_hardware_has_it(tmp_path, monkeypatch, gpus,
     assert pix2pix.computing_type(pix2pix.Train(precision="float16")) == "float16"
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_other_precisions_resume_exactly_and_leave_a_float32_generator(small, precision):
-    config = dataclasses.replace(small, precision=precision, steps=8, checkpoint_every=4)
+def test_float16_resumes_exactly_and_leaves_a_float32_generator(small):
+    config = dataclasses.replace(small, precision="float16", steps=8, checkpoint_every=4)
     straight = pix2pix.train(dataclasses.replace(config, name="straight"))
     stopped = dataclasses.replace(config, name="stopped", steps=4)
     pix2pix.train(stopped)
     folder = pix2pix.train(dataclasses.replace(stopped, steps=8))
     assert_same_weights(weights(folder, 8), weights(straight, 8))
     scales = [name for name in weights(folder, 8) if "dynamic_scale" in name]
-    assert len(scales) == (2 if precision == "float16" else 0)
+    assert len(scales) == 2
 
     run = pix2pix.new_run(config)
     pix2pix.restore(run, folder)
-    assert {layer.compute_dtype for layer in run.generator.layers} > {precision}
+    assert {layer.compute_dtype for layer in run.generator.layers} > {"float16"}
     saved = pix2pix.load_run(folder).generator
     assert {layer.compute_dtype for layer in saved.layers} == {"float32"}
     for ours, theirs in zip(run.generator.weights, saved.weights, strict=True):
