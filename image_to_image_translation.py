@@ -1107,6 +1107,7 @@ def batches(
     share = config.batch_size // shard.num_input_pipelines
     channels = stack(pairs.read(0), config).shape[-1]
 
+    @tf.autograph.experimental.do_not_convert
     def example(made: tf.Tensor) -> tuple:
         step, which = made // share, shard.input_pipeline_id * share + made % share
         number = step * config.batch_size + which
@@ -1386,6 +1387,9 @@ def discriminator_loss(
 
 
 # --- 8. Train step --------------------------------------------------------------------------------
+#
+# Without AutoGraph, which none of this needs: it reads functions from the file anew, and computes
+# something else if that has been edited since the program was started.
 
 
 class Adam(keras.optimizers.Adam):
@@ -1414,7 +1418,7 @@ class Adam(keras.optimizers.Adam):
         )
 
 
-@tf.function
+@tf.function(autograph=False)
 def train_step(
     run: tf.train.Checkpoint, source: tf.Tensor, target: tf.Tensor, config: Train
 ) -> dict[str, tf.Tensor]:
@@ -1449,7 +1453,7 @@ def train_step(
     return losses
 
 
-@tf.function
+@tf.function(autograph=False)
 def generate(generator: keras.Model, source: tf.Tensor, noise: bool = False) -> tf.Tensor:
     """What the generator makes of a batch, with dropout only if noise is wanted."""
     return quick(generator)(source, training=noise)
@@ -1517,7 +1521,7 @@ def sum_of_all(value: tf.Tensor) -> tf.Tensor:
     return tf.distribute.get_replica_context().all_reduce("SUM", on_device)
 
 
-@tf.function
+@tf.function(autograph=False)
 def total_of_all(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
     """What all replicas of all workers have, added up."""
     return strategy.experimental_local_results(strategy.run(sum_of_all, (value,)))[0]
@@ -1532,7 +1536,7 @@ def asked_to_stop(strategy: tf.distribute.Strategy, requests: list[int], now: bo
     return (requests or [signal.SIGTERM])[0] if asked else 0
 
 
-@tf.function
+@tf.function(autograph=False)
 def share_state(strategy: tf.distribute.Strategy, run: tf.train.Checkpoint) -> None:
     """Give all replicas the state of the first one, but each a dropout of its own."""
     networks = run.generator, run.discriminator, run.average
@@ -1981,7 +1985,7 @@ def all_steps(
         config.xla == "auto" and tf.config.list_physical_devices("GPU")
     )
 
-    @tf.function(jit_compile=alone and bool(compiled))
+    @tf.function(autograph=False, jit_compile=alone and bool(compiled))
     def step_function(source: tf.Tensor, target: tf.Tensor) -> None:
         strategy.run(train_step.python_function, (run, source, target, config))
 
@@ -2559,7 +2563,7 @@ NOT_THE_PAPERS_FID = (
 )
 
 
-@tf.function
+@tf.function(autograph=False)
 def measure(target: tf.Tensor, generated: tf.Tensor) -> dict[str, tf.Tensor]:
     """How near each generated picture of a batch is to its target, values taken in [0, 1]."""
     target, generated = (target + 1) / 2, (generated + 1) / 2
@@ -3015,7 +3019,7 @@ def as_function(generator: keras.Model) -> Callable:
     """The signature that all formats have: `source` to `generated`, in batches of any size."""
     source = tf.TensorSpec(generator.input_shape, tf.float32, name="source")
     forward = lambda source: {"generated": generator(source, training=False)}  # noqa: E731
-    return tf.function(forward, input_signature=[source])
+    return tf.function(forward, input_signature=[source], autograph=False)
 
 
 def write_saved_model(

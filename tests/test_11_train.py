@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -269,3 +271,20 @@ def test_pictures_of_16_bits_and_of_one_channel_train(small, tmp_path):
     assert found["target_bits"] == 16
     generator = keras.saving.load_model(folder / "generator.keras")
     assert generator.output_shape == (None, 32, 32, 4)
+
+
+def test_editing_the_script_does_not_change_a_run_that_has_started(small, tmp_path):
+    config = dataclasses.replace(small, gan_loss="least-squares", output=tmp_path / "runs")
+    straight = pix2pix.train(dataclasses.replace(config, name="straight"))
+    shutil.copy(SCRIPT, tmp_path)
+    edited = """
+import sys, image_to_image_translation as pix2pix
+lines = open(pix2pix.__file__).readlines()
+open(pix2pix.__file__, "w").writelines(lines[:1] + lines[2:])
+pix2pix.main(sys.argv[1:])
+"""
+    command = [sys.executable, "-c", edited, *flags(dataclasses.replace(config, name="edited"))]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    folder = config.output / "edited"
+    assert_same_weights(weights(folder, 4), weights(straight, 4))
