@@ -62,7 +62,7 @@ def one_device(tmp_path_factory) -> tuple[pix2pix.Train, list[np.ndarray]]:
     for k in range(12):
         make_pair(output / "pairs" / "train" / f"{k}.png", seed=k)
         make_pair(output / "pairs" / "val" / f"{k}.png", seed=100 + k)
-    options = {"dataset": str(output / "pairs"), "batch_size": 4, "steps": 20}
+    options = {"dataset": str(output / "pairs"), "batch_size": 4, "steps": 20, "depth": 3}
     config = dataclasses.replace(SMALL, checkpoint_every=10, output=output, name="one", **options)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pix2pix.layers.Dropout, "call", lambda self, x, training=None: x)

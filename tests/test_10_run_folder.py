@@ -294,7 +294,7 @@ def test_auto_is_bfloat16_where_the_hardware_has_it(tmp_path, monkeypatch, gpus,
 
 
 def test_float16_resumes_exactly_and_leaves_a_float32_generator(small):
-    config = dataclasses.replace(small, precision="float16", steps=8, checkpoint_every=4)
+    config = dataclasses.replace(small, precision="float16", depth=2, steps=8, checkpoint_every=4)
     straight = pix2pix.train(dataclasses.replace(config, name="straight"))
     stopped = dataclasses.replace(config, name="stopped", steps=4)
     pix2pix.train(stopped)

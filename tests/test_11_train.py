@@ -56,7 +56,7 @@ def rows(folder) -> list[str]:
 
 
 def test_kill_and_resume_equals_never_stopped_bit_for_bit(small):
-    options = {"batch_size": 2, "image_size": "32x64", "learning_rate_decay_from": 10}
+    options = {"batch_size": 2, "image_size": "32x64", "depth": 3, "learning_rate_decay_from": 10}
     options |= {"average_weights": 0.9, "gan_loss": "least-squares"}
     config = dataclasses.replace(small, steps=60, log_every=7, checkpoint_every=20, **options)
     straight = pix2pix.train(dataclasses.replace(config, name="straight"))
@@ -274,7 +274,7 @@ def test_pictures_of_16_bits_and_of_one_channel_train(small, tmp_path):
 
 
 def test_editing_the_script_does_not_change_a_run_that_has_started(small, tmp_path):
-    config = dataclasses.replace(small, gan_loss="least-squares", output=tmp_path / "runs")
+    config = dataclasses.replace(small, gan_loss="least-squares", depth=2, output=tmp_path / "runs")
     straight = pix2pix.train(dataclasses.replace(config, name="straight"))
     shutil.copy(SCRIPT, tmp_path)
     edited = """
