@@ -1561,11 +1561,9 @@ def begin_together(strategy: tf.distribute.Strategy, run: tf.train.Checkpoint, t
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
         return
-    places = {"dataset", "source_dir", "target_dir", "output", "name", "data_dir", "mirror"}
-    same = json.dumps(
-        {k: v for k, v in told.items() if k not in places | {"config"}}, sort_keys=True
-    )
-    mark = zlib.crc32(same.encode())
+    places = ("source_dir", "target_dir", "output", "data_dir", "mirror", "config")
+    same = {k: v for k, v in told.items() if k not in ("dataset", "name", *places)}
+    mark = zlib.crc32(json.dumps(same, sort_keys=True).encode())
     if int(total_of_all(strategy, tf.constant(mark, tf.int64))) != mark * replicas:
         raise UserError("The workers have other options or other pictures. Give all the same.")
     share_state(strategy, run)
