@@ -1,0 +1,135 @@
+"""evaluate: measure a generator on pairs it was not trained on, and write a report."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from image_to_image_translation import (
+    CheckedSplit,
+    Split,
+    check_options,
+    check_split,
+    checkpoints,
+    find_splits,
+    refuse_broken,
+)
+from pix2pix.commands.judge import judge_scores, open_judge
+from pix2pix.commands.metrics import METRICS, feature_scores, load_inception, measure_pairs
+from pix2pix.commands.report import extra_tables, write_report
+from pix2pix.commands.trained_run import TrainedRun, open_run
+from pix2pix.options import Evaluate, Train, dataset_name
+from pix2pix.support.terminal import UsageError, UserError, first_line, say, say_row
+
+
+def evaluate(options: Evaluate) -> Path:
+    """Measure a generator and write the report; return its folder."""
+    trained = open_run(options.run)
+    config = choose_dataset(trained.config, options)
+    found, _ = find_splits(config)
+    name = choose_split(found, config, options)
+    split = check_split(found[name], name, config)
+    refuse_broken({name: split}, config)
+    known, warnings = count_trained_on(split, trained.folder), []
+    if known:
+        warnings = [f"{known:,} of these {len(split):,} pairs were trained on: this is no test."]
+    judge = open_judge(options.judge, trained, found["train"]) if options.judge else None
+    inception = load_inception() if options.fid else None
+
+    say_row("Dataset", f"{dataset_name(config)}: {len(split):,} {name} pairs")
+    steps, pairs = measure_steps(trained, split, options)
+    step, mean = list(steps.items())[-1]
+    summary = {"run": str(options.run), "split": name, "warnings": warnings}
+    summary |= {"size": trained.task.size, "step": step, "mean": mean}
+    if judge:
+        judged = judge_scores(judge, trained, split)
+        summary |= {"judged_by": str(options.judge), "judge": judged}
+    if inception:
+        summary |= feature_scores(inception, trained, split)
+    summary |= {"steps": steps, "pairs": pairs}
+    say_extras(summary)
+    folder = options.output or trained.folder / "results"
+    write_report(folder, summary, trained, split)
+    say_row("Saved", f"{folder / 'index.html'}, with metrics.json and metrics.csv beside it")
+    return folder
+
+
+def choose_dataset(config: Train, options: Evaluate) -> Train:
+    """Return the run's own options with the pairs that are to be evaluated; check them."""
+    if options.dataset:
+        config = replace(config, dataset=options.dataset, source_dir=None, target_dir=None)
+    config = replace(config, skip_broken=config.skip_broken or options.skip_broken)
+    check_options(replace(config, source_channels=None, target_channels=None))
+    return config
+
+
+def choose_split(found: dict[str, Split], config: Train, options: Evaluate) -> str:
+    """Name the split to evaluate: not the one that was trained on, unless it is asked for."""
+    wanted = [options.split] if options.split else ["test", "val"]
+    present = [name for name, split in found.items() if len(split)]
+    for name in wanted:
+        if name in present:
+            return name
+    raise UserError(
+        f"{dataset_name(config)}: no {' or '.join(wanted)} pairs; --split can be "
+        f"{', '.join(present)}."
+    )
+
+
+def count_trained_on(split: CheckedSplit, folder: Path) -> int:
+    """Count how many of these pairs the run was trained on, by their names and sizes."""
+    path = folder / "training_pairs.txt"
+    text = path.read_text("utf-8", "surrogateescape") if path.exists() else ""
+    trained_on = set(text.split("\n"))
+    return sum(name in trained_on for name in split.names)
+
+
+def measure_steps(
+    trained: TrainedRun, split: CheckedSplit, options: Evaluate
+) -> tuple[dict[int, dict[str, float]], list[dict]]:
+    """Measure the checkpoints that are asked for; return the mean metrics by step, and the metrics
+    of each pair at the last one."""
+    means_by_step, rows = {}, []
+    for step, path in choose_checkpoints(trained, options).items():
+        if path:
+            load_weights(trained, path)
+        rows = measure_pairs(trained, split)
+        means = {metric: float(np.mean([row[metric] for row in rows])) for metric in METRICS}
+        means_by_step[step] = means
+        texts = [f"{METRICS[metric]} {mean:.4g}" for metric, mean in means.items()]
+        say(f"Step {step:,}: {', '.join(texts)}")
+    return means_by_step, rows
+
+
+def choose_checkpoints(trained: TrainedRun, options: Evaluate) -> dict[int, Path | None]:
+    """Return the checkpoints to evaluate by their steps, the newest last; None is the generator
+    as it was opened."""
+    if not options.checkpoint:
+        return {trained.step: None}
+    kept = {path.name.removeprefix("ckpt-"): path for path in checkpoints(options.run)}
+    if not kept or options.checkpoint not in (*kept, "all"):
+        there = f"all or one of {', '.join(kept)}" if kept else "left out: there are none here"
+        raise UsageError(f"--checkpoint must be {there}, not {options.checkpoint}.")
+    if options.checkpoint == "all":
+        return {int(step): path for step, path in kept.items()}
+    return {int(options.checkpoint): kept[options.checkpoint]}
+
+
+def load_weights(trained: TrainedRun, path: Path) -> None:
+    """Give the generator of a run the weights that it had at a checkpoint."""
+    try:
+        status = tf.train.Checkpoint(average=trained.generator).restore(str(path))
+        status.expect_partial().assert_existing_objects_matched()
+    except (tf.errors.OpError, IndexError, ValueError, AssertionError) as error:
+        raise UserError(f"{path}: cannot be read ({first_line(error)}).") from error
+
+
+def say_extras(summary: dict) -> None:
+    """Say the warnings, and the scores of --judge and --fid."""
+    for warning in summary["warnings"]:
+        say_row("Careful", warning)
+    for table in extra_tables(summary):
+        for row in table["rows"]:
+            cells = zip(table["columns"], row, strict=True)
+            say_row(table["title"], ", ".join(f"{name} {value}".strip() for name, value in cells))

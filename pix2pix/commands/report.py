@@ -1,0 +1,127 @@
+"""What evaluate writes: metrics.json, metrics.csv, and a page that contains all it shows."""
+
+import base64
+import csv
+import io
+import json
+from operator import itemgetter
+from pathlib import Path
+
+import matplotlib.figure
+import tensorflow as tf
+from PIL import Image
+
+from image_to_image_translation import CheckedSplit
+from pix2pix.commands.metrics import METRICS, generate_batches
+from pix2pix.commands.trained_run import TrainedRun
+from pix2pix.support.files import replace_when_complete, write_text
+from pix2pix.support.pictures import to_pixels
+
+TEMPLATE = Path(__file__).parents[1] / "pages" / "results.html"
+SHOWN = 200  # pairs at most, which a browser shows with ease
+NOT_THE_PAPERS_FID = (
+    "On the InceptionV3 that comes with Keras (ImageNet weights), not on the network of 2015 that "
+    "papers use: compare these figures only with each other."
+)
+
+
+def write_report(folder: Path, summary: dict, trained: TrainedRun, split: CheckedSplit) -> None:
+    """Write the summary of an evaluation in all its forms."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plot, table = "", io.StringIO()
+    if len(summary["steps"]) > 1:
+        plot_metrics(folder / "metrics.png", summary["steps"])
+        plot = file_to_uri(folder / "metrics.png")
+    writer = csv.DictWriter(table, ["name", *METRICS], extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(summary["pairs"])
+    rows = rows_with_pictures(summary["pairs"], trained, split)
+    page = json.dumps(page_content(summary, rows, plot)).replace("</", "<\\/")
+    template = TEMPLATE.read_text(encoding="utf-8")
+    write_text(folder / "metrics.json", json.dumps(summary, indent=2) + "\n")
+    write_text(folder / "metrics.csv", table.getvalue())
+    write_text(folder / "index.html", template.replace("/*RESULTS*/null", page))
+
+
+def plot_metrics(path: Path, means_by_step: dict[int, dict[str, float]]) -> None:
+    """Draw the mean metrics over the steps."""
+    figure = matplotlib.figure.Figure((10, 2.6), layout="constrained")
+    plots = figure.subplots(1, len(METRICS))
+    for axes, (metric, title) in zip(plots, METRICS.items(), strict=True):
+        axes.plot(
+            list(means_by_step), [means[metric] for means in means_by_step.values()], marker="o"
+        )
+        axes.set(title=title, xlabel="steps")
+        axes.locator_params("x", nbins=4)
+    with replace_when_complete(path) as temporary:
+        figure.savefig(temporary, dpi=128)
+
+
+def rows_with_pictures(rows: list[dict], trained: TrainedRun, split: CheckedSplit) -> list[dict]:
+    """Return the worst and the best pairs by SSIM, each with its three pictures."""
+    ranked = sorted(rows, key=itemgetter("ssim"))
+    chosen = ranked if len(rows) <= SHOWN else ranked[: SHOWN // 2] + ranked[-SHOWN // 2 :]
+    pictures = []
+    for batch in generate_batches(trained, split, [row["number"] for row in chosen]):
+        triples = zip(batch.sources, batch.targets, batch.generated, strict=True)
+        pictures += [[picture_to_uri(each) for each in triple] for triple in triples]
+    return [row | {"pictures": uris} for row, uris in zip(chosen, pictures, strict=True)]
+
+
+def picture_to_uri(picture: tf.Tensor) -> str:
+    """Turn a picture [height, width, channels] into text in a web page."""
+    pixels, encoded = to_pixels(picture), io.BytesIO()
+    pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+    Image.fromarray(pixels).save(encoded, "webp", quality=90)
+    return data_uri("webp", encoded.getvalue())
+
+
+def file_to_uri(path: Path) -> str:
+    """Turn a picture file into text in a web page."""
+    return data_uri(path.suffix[1:], path.read_bytes())
+
+
+def data_uri(kind: str, encoded: bytes) -> str:
+    """Turn an encoded picture into text in a web page."""
+    return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
+
+
+def page_content(summary: dict, rows: list[dict], plot: str) -> dict:
+    """Return what the web page shows."""
+    count, size = len(summary["pairs"]), "×".join(map(str, summary["size"]))
+    left_out = ""
+    if len(rows) < count:
+        left_out = f"Only the {len(rows)} worst and best of {count:,} by SSIM are here."
+    return {
+        "title": f"{summary['run']}: {count:,} {summary['split']} pairs",
+        "notes": [
+            f"After {summary['step']:,} steps, at {size}, values from 0 to 1. "
+            "↓ less is better, ↑ more is better."
+        ],
+        "warnings": summary["warnings"],
+        "metrics": METRICS,
+        "mean": summary["mean"],
+        "tables": extra_tables(summary),
+        "plot": plot,
+        "left_out": left_out,
+        "rows": rows,
+    }
+
+
+def extra_tables(summary: dict) -> list[dict]:
+    """Return the scores of --judge and --fid as tables of text."""
+    tables = []
+    if "judge" in summary:
+        columns = ["", "per-pixel accuracy", "per-class accuracy", "class IoU"]
+        rows = []
+        for kind, scores in summary["judge"].items():
+            rows.append([f"{kind} photos", *(f"{value:.3f}" for value in scores.values())])
+        note = (
+            f"How well {summary['judged_by']} reads the labels back; real photos are the ceiling."
+        )
+        tables.append({"title": "Judge", "note": note, "columns": columns, "rows": rows})
+    if "fid" in summary:
+        row = [f"{summary['fid']:.1f}", f"{summary['kid']:.4f}"]
+        table = {"title": "Features", "note": NOT_THE_PAPERS_FID, "columns": ["FID ↓", "KID ↓"]}
+        tables.append({**table, "rows": [row]})
+    return tables

@@ -1,0 +1,79 @@
+"""A trained run, opened from its folder or its generator.keras; and pictures made ready for it."""
+
+import zipfile
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from image_to_image_translation import dropout_layers, task_of
+from pix2pix.options import Train, from_saved, read_config
+from pix2pix.support.pictures import convert_channels, from_pixels
+from pix2pix.support.tasks import Task
+from pix2pix.support.terminal import UserError, first_line
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A generator that is ready for work, and how it was trained."""
+
+    folder: Path
+    generator: keras.Model
+    config: Train  # with what its pictures have decided
+    settings: dict  # as in config.json
+    example: np.ndarray  # a batch of one source
+
+    @property
+    def task(self) -> Task:
+        """What it has learned."""
+        return task_of(self.config)
+
+    @property
+    def step(self) -> int:
+        """How many steps it was trained for."""
+        return self.settings["found"]["step"]
+
+    @property
+    def target_bits(self) -> int:
+        """How many bits its targets had, which its results get, too."""
+        return self.settings["found"]["target_bits"]
+
+    @property
+    def pair_shape(self) -> list[int] | None:
+        """Height and width of its training pairs, if they were side by side in one picture."""
+        return self.settings["found"].get("pair_shape")
+
+
+def open_run(path: Path) -> TrainedRun:
+    """Open a run folder or a generator.keras; no option has to be given again."""
+    file = path / "generator.keras" if path.is_dir() else path
+    if not file.exists():
+        what = "it comes with the first checkpoint" if path.is_dir() else "name a run folder"
+        raise UserError(f"{file}: there is no such file; {what}.")
+    try:
+        settings = read_config(zipfile.Path(file, "run.json"))
+        with zipfile.ZipFile(file) as archive, archive.open("example.npy") as example:
+            example = np.load(example)
+        generator = keras.saving.load_model(file, compile=False)
+    except Exception as error:  # Keras, HDF5 and zipfile raise a dozen kinds
+        raise UserError(f"{file}: not a sound generator.keras ({first_line(error)}).") from error
+    generator.trainable = False  # so that batch normalisation stays as it is even with dropout on
+    options = from_saved(settings)
+    names = {field.name for field in fields(options)} & settings["found"].keys()
+    config = replace(options, **{name: settings["found"][name] for name in names})
+    return TrainedRun(file.parent, generator, config, settings, example)
+
+
+def prepare_source(pixels: np.ndarray, trained: TrainedRun) -> tf.Tensor:
+    """Turn a picture [height, width, channels] into the source that the generator gets of it."""
+    source = from_pixels(convert_channels(pixels, trained.config.source_channels))
+    return trained.task.prepare(source)
+
+
+def set_noise(generator: keras.Model, seed: int, sample: int) -> None:
+    """Make the next noise of a generator a function of these numbers alone."""
+    for level, layer in enumerate(dropout_layers(generator)):
+        state = np.random.SeedSequence((seed, sample, level)).generate_state(2)
+        layer.seed_generator.state.assign(state)

@@ -1,0 +1,381 @@
+"""translate: read → resize or pad → windows → generator → blend → full size → write.
+
+Reading and writing go on in threads while the generator works. A picture is one window, unless its
+resolution is kept.
+"""
+
+import glob
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice, product
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from image_to_image_translation import generate
+from pix2pix.commands.trained_run import TrainedRun, open_run, prepare_source, set_noise
+from pix2pix.commands.video import frame_rate, is_video, read_frames, write_frames
+from pix2pix.options import Translate
+from pix2pix.support.files import map_ahead, replace_when_complete
+from pix2pix.support.pair_folders import read_pair
+from pix2pix.support.pictures import (
+    SUFFIXES,
+    convert_channels,
+    from_pixels,
+    resize,
+    to_pixels,
+    write_picture,
+)
+from pix2pix.support.terminal import UsageError, UserError, say_progress, say_row
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A picture or a video to translate."""
+
+    path: Path
+    results: list[Path]  # one, or as many as samples are asked for
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A picture at the size at which it is translated, and the windows that it is translated in."""
+
+    job: Job
+    pixels: np.ndarray  # as they were read
+    seen: np.ndarray  # as the generator sees them, resized or padded
+    rows: dict[int, np.ndarray]  # where windows begin, and how much each of their pixels counts
+    columns: dict[int, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A part of a picture that the generator gets, and where it lies."""
+
+    loaded: Loaded
+    sample: int
+    top: int
+    left: int
+
+
+def translate(options: Translate) -> Path:
+    """Translate pictures and videos; return the folder of the results."""
+    if options.batch_size < 1 or options.samples < 0:
+        raise UsageError("--batch-size must be above 0, and --samples not below.")
+    trained, found = open_run(options.run), find_jobs(options)
+    jobs = [job for job in found if options.overwrite or not any(p.exists() for p in job.results)]
+    problems = translate_pictures([job for job in jobs if not is_video(job.path)], trained, options)
+    for job in jobs:
+        if is_video(job.path):
+            try:
+                translate_video(job, trained, options)
+            except UserError as error:
+                problems.append(error)
+                say_row("Skipped", str(error))
+    if existing := len(found) - len(jobs):
+        say_row("Left", f"{existing:,} that exist already; --overwrite makes them anew")
+    say_row("Wrote", f"{len(jobs) - len(problems):,} of {len(jobs):,} to {options.output}")
+    if problems:
+        raise UserError(f"{len(problems):,} could not be translated, see above.")
+    return options.output
+
+
+# --- What to translate ----------------------------------------------------------------------------
+
+
+def find_inputs(names: tuple[str, ...], output: Path) -> dict[Path, Path]:
+    """Find the pictures and videos to translate, and what each is called inside its folder.
+
+    Earlier results that lie in such a folder are left out."""
+    if not names:
+        raise UsageError("translate wants to know what: name pictures, folders or patterns.")
+    inputs = {}
+    for name in names:
+        matches = [name] if os.path.exists(name) else sorted(glob.glob(name, recursive=True))
+        paths = [Path(match) for match in matches]
+        named = {path: Path(path.name) for path in paths if path.is_file()}
+        for folder in paths:
+            results = output.resolve() if folder.resolve() in output.resolve().parents else None
+            for path in sorted(folder.glob("**/[!.]*")):
+                known = path.suffix.lower() in SUFFIXES or is_video(path)
+                if known and results not in path.resolve().parents:
+                    named[path] = path.relative_to(folder)
+        if not named:
+            raise UserError(f"{name}: no pictures there. Name pictures, folders or patterns.")
+        inputs |= named
+    return inputs
+
+
+def find_jobs(options: Translate) -> list[Job]:
+    """List the inputs and where their results go, no two to the same place."""
+    jobs, owners, inputs = [], {}, find_inputs(options.inputs, options.output)
+    originals = {path.resolve() for path in inputs}
+    for path, name in inputs.items():
+        job = Job(path, result_paths(path, name, options))
+        for result in job.results:
+            other = owners.setdefault(result.resolve(), path)
+            if other != path:
+                raise UserError(
+                    f"{other} and {path} would both become {result}. Translate them one after the "
+                    "other, or use --format same."
+                )
+            if result.resolve() in originals:
+                raise UserError(f"{result} is one of the inputs. Choose another --output.")
+        jobs.append(job)
+    return jobs
+
+
+def result_paths(path: Path, name: Path, options: Translate) -> list[Path]:
+    """Name the results of an input: one, or one for each sample."""
+    if is_video(path) and options.samples:
+        raise UsageError(f"--samples is for pictures, and {path} is a video.")
+    result = options.output / name
+    if options.format != "same" and not is_video(path):
+        result = result.with_suffix(f".{options.format}")
+    if not options.samples or options.side_by_side:
+        return [result]
+    return [result.with_stem(f"{result.stem}-{k}") for k in range(1, options.samples + 1)]
+
+
+# --- Pictures and videos --------------------------------------------------------------------------
+
+
+def translate_pictures(jobs: list[Job], trained: TrainedRun, options: Translate) -> list[UserError]:
+    """Translate all pictures that can be read; return what is wrong with the others."""
+    problems, lookalikes = [], []
+
+    def load_job(job: Job) -> Loaded | UserError:
+        try:
+            return load_picture(job, trained, options)
+        except UserError as error:  # no reason to give up the others
+            return error
+
+    def keep_sound(outcomes: Iterable[Loaded | UserError]) -> Iterator[Loaded]:
+        for outcome in outcomes:
+            if isinstance(outcome, UserError):
+                problems.append(outcome)
+                say_row("Skipped", str(outcome))
+                continue
+            if not options.pairs and looks_like_pair(outcome.pixels, trained):
+                lookalikes.append(outcome.job.path)
+                if len(lookalikes) == 1:
+                    what = "looks like a pair of the training; --pairs translates its source half"
+                    say_row("Careful", f"{outcome.job.path} {what}")
+            yield outcome
+
+    def write_results(made: tuple[Loaded, list[np.ndarray]]) -> None:
+        pictures = finish_pictures(*made, trained, options)
+        for path, pixels in zip(made[0].job.results, pictures, strict=True):
+            write_picture(path, pixels)
+
+    outcomes = map_ahead(load_job, jobs, options.batch_size)
+    made = generate_pictures(keep_sound(outcomes), trained, options)
+    written = map_ahead(write_results, made, options.batch_size)
+    for count, _ in enumerate(written, 1):
+        say_progress("Translating", count, len(jobs), f"{count:,} of {len(jobs):,}")
+    return problems
+
+
+def translate_video(job: Job, trained: TrainedRun, options: Translate) -> None:
+    """Translate a video frame by frame."""
+
+    def load_frame(pixels: np.ndarray) -> Loaded:
+        return load_pixels(job, pixels, trained, options)
+
+    def finish_frame(made: tuple[Loaded, list[np.ndarray]]) -> np.ndarray:
+        return finish_pictures(*made, trained, options)[0]
+
+    rate = frame_rate(job.path)
+    loaded = map_ahead(load_frame, read_frames(job.path, rate), options.batch_size)
+    made = generate_pictures(loaded, trained, options)
+    frames = map_ahead(finish_frame, made, options.batch_size)
+    job.results[0].parent.mkdir(parents=True, exist_ok=True)
+    with replace_when_complete(job.results[0]) as temporary:
+        write_frames(frames, rate, job.path, temporary)
+
+
+# --- Before and after the generator ---------------------------------------------------------------
+
+
+def load_picture(job: Job, trained: TrainedRun, options: Translate) -> Loaded:
+    """Read a picture, or the source half of a pair."""
+    pictures = read_pair((job.path,), side_by_side=options.pairs)
+    pixels = pictures[-1 if trained.config.direction == "BtoA" else 0]
+    if problem := trained.task.problem_with(pixels):
+        raise UserError(f"{job.path}: {problem}")
+    return load_pixels(job, pixels, trained, options)
+
+
+def load_pixels(job: Job, pixels: np.ndarray, trained: TrainedRun, options: Translate) -> Loaded:
+    """Bring a picture to the size at which it is translated, and choose its windows."""
+    config, zoom, (height, width) = trained.config, trained.task.zoom, pixels.shape[:2]
+    window = window_size(trained)
+    if keeps_resolution(trained, options):
+        lacking = [(0, max(0, window[0] - height)), (0, max(0, window[1] - width)), (0, 0)]
+        seen = np.pad(pixels, lacking, "symmetric")
+    elif config.fit == "crop":  # windows cover also what the training would have cut off
+        scale = max(window[0] / height, window[1] / width)
+        size = max(window[0], round(scale * height)), max(window[1], round(scale * width))
+        seen = resize(pixels, size)
+    else:
+        seen = resize(pixels, window)
+    rows = place_windows(seen.shape[0], window[0], zoom)
+    columns = place_windows(seen.shape[1], window[1], zoom)
+    return Loaded(job, pixels, seen, rows, columns)
+
+
+def window_size(trained: TrainedRun) -> tuple[int, int]:
+    """Return height and width of the part of a picture that one source is made of."""
+    return tuple(side // trained.task.zoom for side in trained.task.size)
+
+
+def keeps_resolution(trained: TrainedRun, options: Translate) -> bool:
+    """Tell whether pictures keep their resolution, which is what some trainings have seen."""
+    return options.native or trained.config.crop or trained.task.keeps_resolution
+
+
+def looks_like_pair(pixels: np.ndarray, trained: TrainedRun) -> bool:
+    """Tell whether a picture has the shape of the side-by-side pairs the run was trained on."""
+    if not trained.pair_shape:
+        return False
+    height, width = trained.pair_shape
+    return abs(pixels.shape[1] / pixels.shape[0] * height / width - 1) < 0.02
+
+
+def finish_pictures(
+    loaded: Loaded, images: list[np.ndarray], trained: TrainedRun, options: Translate
+) -> list[np.ndarray]:
+    """Make what is written of what was generated of a picture."""
+    images = [bring_to_full_size(image, loaded, trained, options) for image in images]
+    return [place_side_by_side([loaded.pixels, *images])] if options.side_by_side else images
+
+
+def bring_to_full_size(
+    image: np.ndarray, loaded: Loaded, trained: TrainedRun, options: Translate
+) -> np.ndarray:
+    """Bring a result to the size of its input, with what its task keeps of that in full detail."""
+    height, width = (side * trained.task.zoom for side in loaded.pixels.shape[:2])
+    if keeps_resolution(trained, options) or image.shape[:2] == (height, width):
+        return image[:height, :width]
+    image = resize(image, (height, width), Image.Resampling.BICUBIC)
+    if not trained.task.keeps_source:
+        return image
+    source = prepare_source(loaded.pixels, trained)
+    generated = tf.constant(from_pixels(image))
+    return to_pixels(trained.task.restore_source(generated, source), 8 * image.itemsize)
+
+
+def place_side_by_side(pictures: list[np.ndarray]) -> np.ndarray:
+    """Place pictures in a row, as high as the last one, in 8 bits."""
+    counts = [3 if picture.shape[2] == 2 else picture.shape[2] for picture in pictures]
+    row = []
+    for picture in pictures:
+        same_height = resize(convert_channels(picture, max(counts)), pictures[-1].shape[:2])
+        row.append(to_pixels(from_pixels(same_height)))
+    return np.concatenate(row, axis=1)
+
+
+# --- Windows --------------------------------------------------------------------------------------
+
+
+def place_windows(length: int, size: int, zoom: int) -> dict[int, np.ndarray]:
+    """Place windows so that they overlap by half; return where they begin and how their pixels
+    count in the result: less towards the ends of a window, and 1 in all windows together."""
+    count = math.ceil(2 * (length - size) / size) + 1
+    begins = np.linspace(0, length - size, count).round().astype(int).tolist()
+    bump = np.sin(np.pi * (np.arange(size * zoom) + 0.5) / (size * zoom)) ** 2
+    total = np.zeros(length * zoom)
+    places = {begin: slice(begin * zoom, (begin + size) * zoom) for begin in begins}
+    for place in places.values():
+        total[place] += bump
+    return {begin: bump / total[place] for begin, place in places.items()}
+
+
+def list_windows(pictures: Iterable[Loaded], options: Translate) -> Iterator[Window]:
+    """List the windows of all pictures: sample by sample, row by row."""
+    for loaded in pictures:
+        samples = range(options.samples or 1)
+        for sample, top, left in product(samples, loaded.rows, loaded.columns):
+            yield Window(loaded, sample, top, left)
+
+
+def generate_windows(
+    pictures: Iterable[Loaded], trained: TrainedRun, options: Translate
+) -> Iterator[tuple[Window, np.ndarray]]:
+    """Let the generator work on the windows of all pictures, a batch at a time."""
+    height, width = window_size(trained)
+    noise = options.samples > 0
+    count = 1 if noise else options.batch_size
+    windows = list_windows(pictures, options)
+    while batch := list(islice(windows, count)):
+        sources = []
+        for window in batch:
+            rows = slice(window.top, window.top + height)
+            columns = slice(window.left, window.left + width)
+            sources.append(prepare_source(window.loaded.seen[rows, columns], trained))
+        missing = count - len(batch)
+        sources += sources[:1] * missing  # rounding depends on the size of a batch
+        if noise:
+            set_noise(trained.generator, options.seed, batch[0].sample)
+        images = generate(trained.generator, tf.stack(sources), noise).numpy()
+        yield from zip(batch, images[: len(batch)], strict=True)
+
+
+def generate_pictures(
+    pictures: Iterable[Loaded], trained: TrainedRun, options: Translate
+) -> Iterator[tuple[Loaded, list[np.ndarray]]]:
+    """Blend the generated windows into results; each picture with one, or with its samples."""
+    results, canvas = [], None
+    for window, image in generate_windows(pictures, trained, options):
+        canvas = canvas or Canvas(window.loaded, trained)
+        canvas.add(window, image)
+        if canvas.is_complete:
+            results.append(canvas.finish())
+            canvas = None
+            if len(results) == (options.samples or 1):
+                yield window.loaded, results
+                results = []
+
+
+class Canvas:
+    """A result that windows are blended into, row by row; only one row of them is kept in full."""
+
+    def __init__(self, loaded: Loaded, trained: TrainedRun) -> None:
+        self.loaded, self.zoom, self.bits = loaded, trained.task.zoom, trained.target_bits
+        height, width = (side * self.zoom for side in loaded.seen.shape[:2])
+        channels = trained.config.target_channels
+        self.whole = np.empty((height, width, channels), f"uint{self.bits}")
+        self.strip = np.zeros((trained.task.size[0], width, channels), np.float32)
+        self.begin = 0  # of the strip, in the whole
+        self.missing = len(loaded.rows) * len(loaded.columns)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all windows are there."""
+        return self.missing == 0
+
+    def add(self, window: Window, image: np.ndarray) -> None:
+        """Add what was generated of a window, with the shares of its pixels."""
+        self.move_strip(window.top * self.zoom)
+        down = self.loaded.rows[window.top][:, None, None]
+        across = self.loaded.columns[window.left][:, None]
+        left = window.left * self.zoom
+        self.strip[:, left : left + image.shape[1]] += image * down * across
+        self.missing -= 1
+
+    def move_strip(self, top: int) -> None:
+        """Let the strip begin at a row of pixels; what lies above no later window reaches."""
+        done = top - self.begin
+        if done:
+            self.whole[self.begin : top] = to_pixels(self.strip[:done], self.bits)
+            self.strip = np.concatenate([self.strip[done:], np.zeros_like(self.strip[:done])])
+            self.begin = top
+
+    def finish(self) -> np.ndarray:
+        """Return the pixels of the result."""
+        self.whole[self.begin :] = to_pixels(self.strip, self.bits)
+        return self.whole

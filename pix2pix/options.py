@@ -1,0 +1,406 @@
+"""Every option of every command: its default, its help, and what its value may be.
+
+Loads neither TensorFlow nor Keras, so that --help and a mistyped flag are answered at once.
+"""
+
+import json
+import math
+import os
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Literal, get_args, get_origin
+
+import tyro
+from tyro.conf import Positional
+
+from pix2pix.support.terminal import UsageError, UserError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset known by name: the size of its download, and which half is usually the source."""
+
+    megabytes: int
+    direction: Literal["AtoB", "BtoA"]
+
+
+DATASETS = {
+    "facades": Dataset(31, "BtoA"),  # label map → photo of a building
+    "cityscapes": Dataset(113, "BtoA"),  # label map → street scene
+    "maps": Dataset(246, "AtoB"),  # aerial photo → map
+    "edges2shoes": Dataset(2_200, "AtoB"),  # outline → shoe
+    "edges2handbags": Dataset(8_600, "AtoB"),  # outline → handbag
+    "night2day": Dataset(2_000, "BtoA"),  # the same view by day → by night
+    "synthetic": Dataset(0, "BtoA"),  # made-up facades, drawn by this program
+}
+
+
+# --- Options of each command ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a generator on pairs of pictures; started again, go on where it stopped.
+
+    The other commands, each with a --help: inspect, which shows what a dataset holds, translate,
+    evaluate, export and import-weights."""
+
+    dataset: str = "facades"
+    """facades, maps, cityscapes, edges2shoes, edges2handbags or night2day (downloaded once), your
+    own folder, or synthetic, drawn on the spot. Coming first, it needs no --dataset before it."""
+    source_dir: Path | None = None
+    """Instead of a dataset: the folder of the sources, A, paired by file name with target_dir."""
+    target_dir: Path | None = None
+    """The folder of the targets, B."""
+    direction: Literal["AtoB", "BtoA", None] = None
+    """A is the left half of a pair (or the folder A, the sketch, …), B the right one. Default: the
+    dataset's own (BtoA for facades, cityscapes, night2day, synthetic), else AtoB."""
+    holdout: float = 0.1
+    """Share of the pairs kept out of the training where there is neither val/ nor test/."""
+    skip_broken: bool = False
+    """Go on without the pairs that are broken or lack their partner."""
+    image_size: int | str = 256
+    """What the networks work at: 256, or 256x512 for height×width; multiples of 32."""
+    fit: Literal["stretch", "crop"] = "stretch"
+    """How pictures of another shape get there: stretched, or cut to the shape around the middle."""
+    crop: bool = False
+    """Cut pictures to the image size at full resolution instead of resizing them."""
+    jitter: bool = True
+    """Enlarge and cut at random; without it, the whole picture (with --crop, its middle)."""
+    flip: bool = True
+    """Mirror every other pair, at random."""
+    task: Literal["pairs", "colorize", "super-resolve", "sketch", "inpaint"] = "pairs"
+    """All but pairs make the source from plain photos: any folder, or the targets of a dataset."""
+    scale: int = 4
+    """super-resolve: how many times larger."""
+    source_channels: Literal[1, 3, 4, None] = None
+    """1 is grey, 3 RGB, 4 RGB with transparency. Default: what the pictures have."""
+    target_channels: Literal[1, 3, 4, None] = None
+    """The same for the targets."""
+    steps: int = 40_000
+    """Train until this many steps are done, counted from the very first one."""
+    batch_size: int = 1
+    """Pairs per step."""
+    learning_rate: float = 2e-4
+    """Adam's step size, for both networks."""
+    learning_rate_decay_from: int | None = None
+    """From this step on the learning rate falls linearly, to zero at the end. Default: never."""
+    beta_1: float = 0.5
+    """Adam's momentum, for both networks."""
+    l1_weight: float = 100.0
+    """How much the L1 distance to the ground truth counts against deceiving the discriminator."""
+    gan_loss: Literal["vanilla", "least-squares", "hinge"] = "vanilla"
+    """What the discriminator's verdict costs both networks."""
+    generator_filters: int = 64
+    """Filters of the generator's first layer; the others follow."""
+    discriminator_filters: int = 64
+    """Filters of the discriminator's first layer; the others follow."""
+    depth: int | None = None
+    """How often the generator halves the picture. Default: as often as both sides can be halved."""
+    normalization: Literal["instance", "batch", "none", "plain-instance"] = "instance"
+    """instance: each picture on its own. batch: all of a batch together, moving averages after the
+    training; for batches well above 1. plain-instance: without learning to scale, like the authors'
+    PyTorch code."""
+    upsampling: Literal["transposed", "resize"] = "transposed"
+    """resize: double the pixels and convolve, against checkerboard patterns."""
+    average_weights: float = 0.0
+    """0.999, say: previews and generator.keras use a moving average of the generator's weights."""
+    seed: int = 0
+    """Decides the initial weights, the order of the pairs, jitter and dropout."""
+    log_every: int = 100
+    """Steps between two log lines (screen, metrics.csv, TensorBoard)."""
+    preview_every: int = 1_000
+    """Steps between two previews."""
+    checkpoint_every: int = 5_000
+    """Steps between two checkpoints."""
+    keep_checkpoints: int = 3
+    """Only this many of the newest checkpoints are kept; one is about 690 MB at the defaults."""
+    output: Path = Path("training_checkpoints")
+    """Where run folders live."""
+    name: str | None = None
+    """The run folder is output/name. Default: the dataset's name, and the task's."""
+    data_dir: Path = Path("~/.keras/datasets/pix2pix")
+    """Where archives are kept and unpacked."""
+    mirror: str = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/"
+    """Where archives are fetched from."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """What training computes in; weights, statistics and losses stay float32. auto: bfloat16 where
+    the hardware has it, else float32. float16: for GPUs without bfloat16, with scaled losses."""
+    xla: Literal["auto", "on", "off"] = "auto"
+    """Compile the train step with XLA. auto: on a GPU (on a processor it is slower)."""
+    config: Path | None = None
+    """A config.json to start from; flags beat it. Only on the command line."""
+
+
+@dataclass(frozen=True)
+class Inspect(Train):
+    """Look at a dataset before training: what is in it, what is broken, and, as a picture, what
+    the network would see. All options are those of train."""
+
+
+@dataclass(frozen=True)
+class Translate:
+    """Let a trained generator translate pictures; there is no need for targets."""
+
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run folder, or a generator.keras."""
+    inputs: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="INPUT…")]
+    """Pictures, videos, folders with all that is below them, or patterns like "photos/*.jpg"."""
+    output: Path = Path("translated")
+    """The folder for the results; they are named like the inputs."""
+    format: Literal["png", "jpg", "webp", "same"] = "png"
+    """same: each as its input. Where the targets had 16 bits, png has them too."""
+    overwrite: bool = False
+    """Replace results that are there already."""
+    native: bool = False
+    """Keep the resolution, in windows of the training size. Otherwise pictures are resized to that
+    size, and the results back."""
+    pairs: bool = False
+    """The inputs are side-by-side pairs: translate the source half."""
+    side_by_side: bool = False
+    """Put each input to the left of its result."""
+    samples: int = 0
+    """Make so many different results of each picture, with dropout as noise."""
+    seed: int = 0
+    """Decides the samples."""
+    batch_size: int = 8
+    """Windows that the generator gets at once; the results do not depend on it."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a generator on pairs it was not trained on, and make a web page of the results."""
+
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run folder, or a generator.keras."""
+    split: Literal["train", "val", "test", None] = None
+    """Which pairs. Default: test, or where there is none val."""
+    checkpoint: str | None = None
+    """The step of a kept checkpoint, or all of them. Default: generator.keras, the newest."""
+    judge: Path | None = None
+    """A run trained in the other direction, from photos to labels: can it read the labels back?"""
+    fid: bool = False
+    """Also FID and KID on InceptionV3 (downloads 88 MB); not comparable with those of papers."""
+    dataset: str | None = None
+    """Other pairs than the run's own."""
+    skip_broken: bool = False
+    """Go on without broken pairs."""
+    output: Path | None = None
+    """Default: results, in the run folder."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a generator in formats for other programs, and check that each computes the same."""
+
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run folder, or a generator.keras."""
+    formats: tuple[Literal["keras", "saved_model", "onnx", "litert", "pytorch"], ...] = (
+        "keras",
+        "saved_model",
+    )
+    """Any of these."""
+    half: bool = False
+    """onnx and litert: weights of 16 bits, half as large."""
+    int8: bool = False
+    """onnx and litert: weights of 8 bits where these formats have them, and less exact."""
+    output: Path | None = None
+    """Default: export, in the run folder."""
+
+
+@dataclass(frozen=True)
+class ImportWeights:
+    """Make a run of a generator that was trained with the authors' PyTorch code."""
+
+    file: Annotated[Positional[Path], tyro.conf.arg(metavar="FILE")]
+    """A latest_net_G.pth of unet_256 or unet_128, with batch or instance norm."""
+    name: str
+    """The run folder is output/name."""
+    output: Path = Path("training_checkpoints")
+    """Where run folders live."""
+    dataset: str | None = None
+    """What it was trained on, for evaluate and to train it further."""
+    direction: Literal["AtoB", "BtoA", None] = None
+    """How it was. Default: the dataset's own."""
+    statistics: Literal["picture", "running"] = "picture"
+    """Of batch norm. picture: each one's own, as the authors' test.py has it; running: those in the
+    file, as with its --eval."""
+
+
+# --- What follows from the options of a training --------------------------------------------------
+
+
+def picture_size(options: Train) -> tuple[int, int]:
+    """Return --image-size as (height, width)."""
+    height, _, width = str(options.image_size).partition("x")
+    return int(height), int(width or height)
+
+
+def possible_halvings(options: Train) -> int:
+    """Count how often both sides of the image size can be halved without a remainder."""
+    side, count = math.gcd(*picture_size(options)), 0
+    while side and side % 2 == 0:
+        side, count = side // 2, count + 1
+    return count
+
+
+def dataset_name(options: Train) -> str:
+    """Name the dataset, or the two folders in its place, in messages."""
+    if options.source_dir:
+        return f"{options.source_dir} and {options.target_dir}"
+    return options.dataset
+
+
+def run_folder(options: Train) -> Path:
+    """Return the folder in which the run lives."""
+    folders = [options.dataset]
+    if options.source_dir:
+        folders = [folder for folder in (options.source_dir, options.target_dir) if folder]
+    name = "_to_".join(os.path.basename(os.path.abspath(folder)) for folder in folders)
+    if options.task != Train.task:
+        name += f"-{options.task}"
+    return Path(options.output).expanduser() / (options.name or name)
+
+
+# --- What values may be ---------------------------------------------------------------------------
+
+
+def flag(field: str) -> str:
+    """Spell a field of Train as on the command line."""
+    return "--" + field.replace("_", "-")
+
+
+def require(condition: bool, options: Train, field: str, rule: str) -> None:
+    """Refuse the value of a field unless the condition holds; `rule` says what it must be."""
+    if not condition:
+        raise UsageError(f"{flag(field)} must be {rule}, not {getattr(options, field)}.")
+
+
+def check_train(options: Train) -> None:
+    """Refuse values that make no sense, before anything is read or written."""
+    check_types(options)
+    check_data(options)
+    check_sizes(options)
+    check_learning(options)
+    is_plain = options.name is None or options.name == Path(options.name).name not in ("", "..")
+    require(is_plain, options, "name", "a plain name")
+
+
+def check_types(options: Train) -> None:
+    """Refuse values of another type than their field, as a config.json or a notebook may give."""
+    for field in fields(Train):
+        value, choices = getattr(options, field.name), get_args(field.type)
+        if get_origin(field.type) is Literal:
+            rule, is_right = "one of " + ", ".join(map(str, choices)), value in choices
+        elif field.type is int and field.name != "seed":
+            rule, is_right = "a whole number above 0", is_a(value, int) and value >= 1
+        elif field.type is float:
+            rule, is_right = "a number", is_a(value, int | float)
+        elif is_path(field.type):
+            rule, is_right = "a path", is_a(value, field.type | str)
+        else:
+            names = [each.__name__ for each in choices or [field.type] if each is not type(None)]
+            rule, is_right = "of type " + " or ".join(names), is_a(value, field.type)
+        require(is_right, options, field.name, rule)
+
+
+def is_path(kind: type) -> bool:
+    """Tell whether a field holds a path."""
+    return kind is Path or Path in get_args(kind)
+
+
+def is_a(value: object, kind: type) -> bool:
+    """Tell whether a value has a type; unlike in Python, true and false are no numbers."""
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def check_data(options: Train) -> None:
+    """Refuse a dataset or folders that do not exist, or that contradict each other."""
+    source, target = options.source_dir, options.target_dir
+    if source:
+        sound_dataset = options.dataset == Train.dataset
+    else:
+        sound_dataset = options.dataset in DATASETS or os.path.isdir(options.dataset)
+    rule = f"{', '.join(DATASETS)} or an existing folder, and left out where there is --source-dir"
+    require(sound_dataset, options, "dataset", rule)
+    both_or_none = bool(source) == bool(target) and Path(source or ".").is_dir()
+    require(both_or_none, options, "source_dir", "an existing folder, together with --target-dir")
+    require(Path(target or ".").is_dir(), options, "target_dir", "an existing folder")
+    require(0 <= options.holdout < 1, options, "holdout", "at least 0 and below 1")
+
+
+def check_sizes(options: Train) -> None:
+    """Refuse an image size that the networks do not divide, and impossible depths and scales."""
+    readable = re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", str(options.image_size))
+    large_enough = bool(readable) and min(picture_size(options)) >= 32
+    divisible = large_enough and (bool(options.depth) or possible_halvings(options) >= 5)
+    require(
+        divisible,
+        options,
+        "image_size",
+        "SIZE or HEIGHTxWIDTH, from 32 on and multiples of 32 (unless there is a --depth below 5)",
+    )
+    depths = (None, *range(2, possible_halvings(options) + 1))
+    rule = "at least 2 and at most how often the image size can be halved"
+    require(options.depth in depths, options, "depth", rule)
+    require(options.scale > 1, options, "scale", "at least 2 and divide the image size")
+
+
+def check_learning(options: Train) -> None:
+    """Refuse numbers that no training can learn with."""
+    many = options.normalization != "batch" or options.batch_size > 1
+    require(many, options, "normalization", "instance or none at a --batch-size of 1")
+    require(0 < options.learning_rate < math.inf, options, "learning_rate", "above 0")
+    start = options.learning_rate_decay_from
+    before_the_last = start is None or 0 <= start < options.steps
+    require(before_the_last, options, "learning_rate_decay_from", "a step before the last")
+    for share in ("average_weights", "beta_1"):
+        require(0 <= getattr(options, share) < 1, options, share, "at least 0 and below 1")
+    require(0 <= options.l1_weight < math.inf, options, "l1_weight", "at least 0")
+    require(0 <= options.seed < 2**32, options, "seed", "from 0 to 4294967295")
+
+
+# --- config.json ----------------------------------------------------------------------------------
+
+
+def read_config(path: Path) -> dict:
+    """Read a config.json: the options of a run, and under "found" what its pictures have decided.
+
+    The path may lie within an archive, as it does in generator.keras."""
+    try:
+        saved = json.loads(path.read_text())
+        unknown = saved.keys() - {field.name for field in fields(Train)} - {"found"}
+        saved["found"] = dict(saved.get("found", {}))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: cannot be read as a configuration ({error}). Mend it, or name another one."
+        ) from error
+    if unknown:
+        raise UserError(f"{path}: {', '.join(sorted(unknown))} is no option of this program.")
+    try:
+        check_types(from_saved(saved))
+    except UsageError as error:
+        raise UserError(f"{path}: {error}") from error
+    return saved
+
+
+def to_saved(options: Train) -> dict:
+    """Turn options into what config.json holds of them."""
+    return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()}
+
+
+def saved_options(saved: dict) -> dict[str, object]:
+    """Pick the options out of a config.json's content, but for those that are not set."""
+    values = {}
+    for field in fields(Train):
+        value = saved.get(field.name)
+        if value is not None and field.name != "config":
+            as_path = is_path(field.type) and isinstance(value, str)
+            values[field.name] = Path(value) if as_path else value
+    return values
+
+
+def from_saved(saved: dict) -> Train:
+    """Turn the content of a config.json into the options of its run."""
+    return Train(**saved_options(saved))
