@@ -14,12 +14,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-import image_to_image_translation as pix2pix
+import image_to_image_translation as script
+from pix2pix.options import Train, to_saved
+from pix2pix.support.pictures import Kind
 
-SCRIPT = Path(pix2pix.__file__)
+SCRIPT = Path(script.__file__)
 
 
-SMALL = pix2pix.Train(
+SMALL = Train(
     dataset="synthetic",
     image_size=32,
     source_channels=3,
@@ -35,17 +37,24 @@ SMALL = pix2pix.Train(
 
 
 @pytest.fixture
-def small(tmp_path, monkeypatch) -> pix2pix.Train:
+def small(tmp_path, monkeypatch) -> Train:
     """The real program at 32×32 with few filters, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     return dataclasses.replace(SMALL, output=tmp_path / "runs", data_dir=tmp_path / "cache")
 
 
-def flags(config: pix2pix.Train) -> list[str]:
+def flags(config: Train) -> list[str]:
     """A configuration as the command-line flags that differ from the defaults."""
-    values = dataclasses.asdict(config).items()
-    default = pix2pix.Train()
-    return pix2pix.to_flags({k: v for k, v in values if v != getattr(default, k)})
+    typed = []
+    for name, value in dataclasses.asdict(config).items():
+        if value == getattr(Train(), name):
+            continue
+        name = name.replace("_", "-")
+        if isinstance(value, bool):
+            typed.append(f"--{name}" if value else f"--no-{name}")
+        else:
+            typed.append(f"--{name}={value}")
+    return typed
 
 
 def start(*arguments: str, shell: str = "") -> subprocess.Popen:
@@ -78,7 +87,7 @@ def assert_same_weights(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarra
     assert [name for name in ours if not np.array_equal(ours[name], theirs[name])] == []
 
 
-def small_task(small: pix2pix.Train, task: str, **options) -> pix2pix.Train:
+def small_task(small: Train, task: str, **options) -> Train:
     """The small configuration for a task made from photos; its channels follow from that."""
     return dataclasses.replace(
         small, task=task, source_channels=None, target_channels=None, **options
@@ -104,23 +113,23 @@ def pair_folder(tmp_path) -> Path:
     return folder
 
 
-def make_run(
-    folder: Path, config: pix2pix.Train, generator: keras.Model | None = None, **found
-) -> Path:
+def make_run(folder: Path, config: Train, generator: keras.Model | None = None, **found) -> Path:
     """A run folder with nothing but a generator.keras, of a generator that was not trained."""
     config = dataclasses.replace(config, name=folder.name, output=folder.parent)
     usual = "BtoA" if config.task == "pairs" else "AtoB"
-    kinds = Counter([((3, 8), (3, 8)) if config.task == "pairs" else ((3, 8),)])
-    decided, seen = pix2pix.decide(config, config.direction or usual, kinds)
+    pictures = 2 if config.task == "pairs" else 1
+    kinds = Counter([(Kind(channels=3, bits=8),) * pictures])
+    direction = config.direction or usual
+    settled, derived = script.settle_channels_and_depth(config, direction, kinds)
     keras.utils.set_random_seed(0)
-    generator = generator or pix2pix.build_generator(decided)
-    told = pix2pix.to_saved(config)
-    settings = json.loads(json.dumps(told | {"found": {**seen, "step": 7, **found}}))
+    generator = generator or script.build_generator(settled)
+    saved = to_saved(config) | {"found": {**derived, "step": 7, **found}}
+    settings = json.loads(json.dumps(saved))
     example = np.random.default_rng(0).uniform(-1, 1, (1, *generator.input_shape[1:]))
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(settings))
     path = folder / "generator.keras"
-    pix2pix.save_generator(generator, settings, example.astype(np.float32), path)
+    script.save_generator(generator, settings, example.astype(np.float32), path)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Section 11: the loop, and that nothing stops it for good. Real processes, really killed."""
+"""The loop, and that nothing stops it for good. Real processes, really killed."""
 
 import dataclasses
 import json
@@ -25,12 +25,10 @@ from conftest import (
     weights,
 )
 
-import image_to_image_translation as pix2pix
-
-
-def test_due_fires_at_every_multiple_and_at_the_end():
-    assert [step for step in range(1, 11) if pix2pix.due(step, 4, 10)] == [4, 8, 10]
-    assert [step for step in range(1, 4) if pix2pix.due(step, 100, 3)] == [3]
+import image_to_image_translation as script
+from pix2pix.options import Train, picture_size, run_folder
+from pix2pix.support.files import lock_folder
+from pix2pix.support.terminal import UserError
 
 
 def test_training_learns(small):
@@ -38,15 +36,15 @@ def test_training_learns(small):
         small, generator_filters=16, discriminator_filters=8, batch_size=4, learning_rate=2e-3
     )
     config = dataclasses.replace(config, steps=300, log_every=100, checkpoint_every=300)
-    held_out = pix2pix.find_pairs(config)[0]["val"]
-    sources, targets = pix2pix.examples(held_out, tuple(range(50)), config)
+    held_out = script.find_splits(config)[0]["val"]
+    sources, targets = script.examples(held_out, tuple(range(50)), config)
 
     def l1(generator) -> float:
         return float(tf.reduce_mean(tf.abs(generator(sources) - targets)))
 
-    folder = pix2pix.train(config)
-    untrained, trained = pix2pix.new_run(config), pix2pix.new_run(config)
-    pix2pix.restore(trained, folder)
+    folder = script.train(config)
+    untrained, trained = script.new_state(config), script.new_state(config)
+    script.restore(trained, folder)
     assert l1(trained.generator) < l1(untrained.generator) / 2
 
 
@@ -59,9 +57,9 @@ def test_kill_and_resume_equals_never_stopped_bit_for_bit(small):
     options = {"batch_size": 2, "image_size": "32x64", "depth": 3, "learning_rate_decay_from": 10}
     options |= {"average_weights": 0.9, "gan_loss": "least-squares"}
     config = dataclasses.replace(small, steps=60, log_every=7, checkpoint_every=20, **options)
-    straight = pix2pix.train(dataclasses.replace(config, name="straight"))
+    straight = script.train(dataclasses.replace(config, name="straight"))
     killed = dataclasses.replace(config, name="killed")
-    folder = pix2pix.run_folder(killed)
+    folder = run_folder(killed)
     process = start("train", *flags(killed))
     while not (folder / "ckpt-20.index").exists():
         assert process.poll() is None, process.communicate()
@@ -70,34 +68,25 @@ def test_kill_and_resume_equals_never_stopped_bit_for_bit(small):
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert not (folder / "ckpt-60.index").exists()
-    pix2pix.train(killed)
+    script.train(killed)
     assert_same_weights(weights(folder, 60), weights(straight, 60))
     assert rows(folder) == rows(straight)
     assert [row.split(",")[0] for row in rows(folder)[1:]] == [*map(str, range(7, 60, 7)), "60"]
 
 
 def test_rows_after_the_checkpoint_are_written_again_not_twice(small):
-    folder = pix2pix.train(small)
+    folder = script.train(small)
     with open(folder / "metrics.csv", "a") as file:
         file.write("6,1,1,1,1,1\n8,1,1,1,1")  # a kill came here
-    pix2pix.train(dataclasses.replace(small, steps=8))
+    script.train(dataclasses.replace(small, steps=8))
     assert [row.split(",")[0] for row in rows(folder)[1:]] == ["2", "4", "6", "8"]
     assert "6,1,1,1,1" not in rows(folder)
-
-
-@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_stop_is_asked_for_in_three_ways(which):
-    before = signal.getsignal(which)
-    with pix2pix.stop_requests() as requests:
-        signal.raise_signal(which)
-        assert requests == [which]
-    assert signal.getsignal(which) is before
 
 
 def test_a_stop_request_saves_and_says_how_to_go_on(small):
     which = signal.SIGTERM
     config = dataclasses.replace(small, steps=100_000, checkpoint_every=100_000, name="stopped")
-    folder = pix2pix.run_folder(config)
+    folder = run_folder(config)
     process = start("train", *flags(config))
     assert select.select([process.stdout], [], [], 30)[0], "nothing was said before the first step"
     while not (folder / "metrics.csv").exists() or len(rows(folder)) < 3:
@@ -107,97 +96,66 @@ def test_a_stop_request_saves_and_says_how_to_go_on(small):
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 128 + which
     assert errors(stderr) == []
-    (checkpoint,) = pix2pix.checkpoints(folder)
+    (checkpoint,) = script.checkpoints(folder)
     step = int(checkpoint.name.removeprefix("ckpt-"))
     assert stdout.splitlines()[-1] == (
         f"Stopped at step {step:,}. To go on: python image_to_image_translation.py train "
         f"--name stopped --output {small.output}"
     )
-    run = pix2pix.new_run(config)
-    pix2pix.restore(run, folder)
-    assert int(run.step) == step
-
-
-def test_a_second_stop_request_is_not_waited_for():
-    program = """if True:
-        import signal
-        import image_to_image_translation as pix2pix
-        with pix2pix.stop_requests() as requests:
-            signal.raise_signal(signal.SIGINT)
-            print("first", requests == [signal.SIGINT], flush=True)
-            signal.raise_signal(signal.SIGINT)
-            print("second", flush=True)
-    """
-    process = subprocess.run(
-        [sys.executable, "-c", program], cwd=SCRIPT.parent, stdout=subprocess.PIPE, check=False
-    )
-    assert (process.returncode, process.stdout) == (-signal.SIGINT, b"first True\n")
-
-
-def test_a_hang_up_is_heeded_but_not_under_nohup():
-    handler = signal.getsignal(signal.SIGHUP)
-    with pix2pix.stop_requests() as requests:
-        signal.raise_signal(signal.SIGHUP)
-    assert requests == [signal.SIGHUP]
-    try:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
-        with pix2pix.stop_requests() as requests:
-            signal.raise_signal(signal.SIGHUP)
-        assert requests == []
-    finally:
-        signal.signal(signal.SIGHUP, handler)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    state = script.new_state(config)
+    script.restore(state, folder)
+    assert int(state.step) == step
 
 
 def test_two_processes_on_one_run_folder(small):
-    folder = pix2pix.run_folder(small)
+    folder = run_folder(small)
     with (
-        pix2pix.locked(folder, "busy"),
-        pytest.raises(pix2pix.UserError, match="another process trains here.*--name"),
+        lock_folder(folder, "busy"),
+        pytest.raises(UserError, match="another process trains here.*--name"),
     ):
-        pix2pix.train(small)
+        script.train(small)
     assert [path.name for path in folder.iterdir()] == [".lock"]
-    pix2pix.train(small)  # and once the other one has ended
+    script.train(small)  # and once the other one has ended
 
 
 def test_a_finished_run_says_so_and_can_be_trained_longer(small, capsys):
-    folder = pix2pix.train(small)
+    folder = script.train(small)
     before = (folder / "metrics.csv").read_text()
     capsys.readouterr()
-    pix2pix.train(small)
+    script.train(small)
     assert capsys.readouterr().out == (
         f"{folder} is finished: 4 steps. To train longer: --steps 8\n"
     )
     assert (folder / "metrics.csv").read_text() == before
-    pix2pix.train(dataclasses.replace(small, steps=8))
-    assert [path.name for path in pix2pix.checkpoints(folder)][-1] == "ckpt-8"
+    script.train(dataclasses.replace(small, steps=8))
+    assert [path.name for path in script.checkpoints(folder)][-1] == "ckpt-8"
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_overwrites_nothing(small):
-    folder = pix2pix.train(small)
+    folder = script.train(small)
     patterns = ("ckpt-*", "generator.keras", "previews/*")
     files = {path: path.read_bytes() for pattern in patterns for path in folder.glob(pattern)}
     assert len(files) == 6
     config = dataclasses.replace(small, steps=20, log_every=5, checkpoint_every=100)
-    with pytest.raises(pix2pix.UserError) as refusal:
-        pix2pix.train(dataclasses.replace(config, learning_rate=1e30))
+    with pytest.raises(UserError) as refusal:
+        script.train(dataclasses.replace(config, learning_rate=1e30))
     assert "stopped being finite between steps 6 and 10;" in str(refusal.value)
     assert "the last good checkpoint is ckpt-4." in str(refusal.value)
     assert {path: path.read_bytes() for path in files} == files
-    assert len(pix2pix.checkpoints(folder)) == 2
+    assert len(script.checkpoints(folder)) == 2
 
 
 def test_weights_that_have_run_away_are_not_saved(small):
     config = dataclasses.replace(small, checkpoint_every=1, log_every=1, learning_rate=1e30)
-    with pytest.raises(pix2pix.UserError, match="between steps 1 and 1.*good checkpoint is step 0"):
-        pix2pix.train(config)  # the loss of step 1 is still that of the first weights
-    assert pix2pix.checkpoints(pix2pix.run_folder(config)) == []
+    with pytest.raises(UserError, match="between steps 1 and 1.*good checkpoint is step 0"):
+        script.train(config)  # the loss of step 1 is still that of the first weights
+    assert script.checkpoints(run_folder(config)) == []
 
 
 def test_it_says_what_it_is_about_to_do(small, monkeypatch, capsys):
-    monkeypatch.setattr(pix2pix, "seconds_per_step", lambda *_: 1.5)
-    monkeypatch.setattr(pix2pix, "train_steps", lambda *_: None)
-    pix2pix.train(dataclasses.replace(small, steps=40_000))
+    monkeypatch.setattr(script, "guess_seconds", lambda *_: 1.5)
+    monkeypatch.setattr(script, "train_steps", lambda *_: None)
+    script.train(dataclasses.replace(small, steps=40_000))
     said = capsys.readouterr().out
     assert "synthetic: 400 training pairs; previews of val pairs" in said
     assert "BtoA: right half (RGB) → left half (RGB) at 32×32" in said
@@ -211,26 +169,26 @@ def test_it_says_what_it_is_about_to_do(small, monkeypatch, capsys):
 def test_previews_come_from_training_pairs_only_if_there_is_nothing_else(
     small, pair_folder, monkeypatch, capsys
 ):
-    monkeypatch.setattr(pix2pix, "train_steps", lambda *_: None)
+    monkeypatch.setattr(script, "train_steps", lambda *_: None)
     for split in ("val", "test"):
         for file in (pair_folder / split).iterdir():
             file.unlink()
     config = dataclasses.replace(small, dataset=str(pair_folder), holdout=0)
-    pix2pix.train(config)
+    script.train(config)
     assert "6 training pairs; previews of train pairs" in capsys.readouterr().out
-    pix2pix.train(dataclasses.replace(config, holdout=0.1, name="held-out"))
+    script.train(dataclasses.replace(config, holdout=0.1, name="held-out"))
     assert "5 training pairs; previews of val pairs" in capsys.readouterr().out
 
 
 def test_stretching_is_told(small, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pix2pix, "train_steps", lambda *_: None)
+    monkeypatch.setattr(script, "train_steps", lambda *_: None)
     for k, height in enumerate((40, 43, 50, 60)):
         make_pair(tmp_path / f"wide/train/{k}.png", 40, height)
     config = dataclasses.replace(small, dataset=str(tmp_path / "wide"), holdout=0)
-    pix2pix.train(config)
+    script.train(config)
     said = "Stretched 2 of 4 pairs by more than 10% to fit 32×32; --fit crop cuts them instead"
     assert said in capsys.readouterr().out
-    pix2pix.train(dataclasses.replace(config, fit="crop", name="cropped"))
+    script.train(dataclasses.replace(config, fit="crop", name="cropped"))
     assert "Stretched" not in capsys.readouterr().out
 
 
@@ -247,10 +205,10 @@ def test_every_size_and_option_trains_saves_and_resumes(small, tmp_path, options
     for k in range(3):
         make_pair(tmp_path / f"data/train/{k}.png", 70, 90, seed=k)
     config = dataclasses.replace(small, dataset=str(tmp_path / "data"), steps=1, **options)
-    pix2pix.train(config)
-    folder = pix2pix.train(dataclasses.replace(config, steps=2))
-    assert [path.name for path in pix2pix.checkpoints(folder)] == ["ckpt-1", "ckpt-2"]
-    height, width = pix2pix.picture_size(config)
+    script.train(config)
+    folder = script.train(dataclasses.replace(config, steps=2))
+    assert [path.name for path in script.checkpoints(folder)] == ["ckpt-1", "ckpt-2"]
+    height, width = picture_size(config)
     generator = keras.saving.load_model(folder / "generator.keras")
     assert generator.input_shape == (None, height, width, config.source_channels)
     assert generator.output_shape == (None, height, width, config.target_channels)
@@ -265,7 +223,7 @@ def test_pictures_of_16_bits_and_of_one_channel_train(small, tmp_path):
             path = tmp_path / "deep" / side / f"{k}.png"
             path.write_bytes(tf.io.encode_png(pixels).numpy())
     config = small_task(small, "pairs", dataset=str(tmp_path / "deep"))
-    folder = pix2pix.train(config)
+    folder = script.train(config)
     found = json.loads((folder / "config.json").read_text())["found"]
     assert (found["source_channels"], found["target_channels"]) == (1, 4)
     assert found["target_bits"] == 16
@@ -273,18 +231,46 @@ def test_pictures_of_16_bits_and_of_one_channel_train(small, tmp_path):
     assert generator.output_shape == (None, 32, 32, 4)
 
 
-def test_editing_the_script_does_not_change_a_run_that_has_started(small, tmp_path):
-    config = dataclasses.replace(small, gan_loss="least-squares", depth=2, output=tmp_path / "runs")
-    straight = pix2pix.train(dataclasses.replace(config, name="straight"))
-    shutil.copy(SCRIPT, tmp_path)
-    edited = """
-import sys, image_to_image_translation as pix2pix
-lines = open(pix2pix.__file__).readlines()
-open(pix2pix.__file__, "w").writelines(lines[:1] + lines[2:])
-pix2pix.main(sys.argv[1:])
+def test_the_learning_rate_falls_to_zero_in_a_line():
+    config = Train(steps=100, learning_rate=0.2, learning_rate_decay_from=60)
+    rates = {step: script.learning_rate(config, step) for step in (0, 59, 60, 70, 80, 99, 100)}
+    assert rates == pytest.approx(
+        {0: 0.2, 59: 0.2, 60: 0.2, 70: 0.15, 80: 0.1, 99: 0.005, 100: 0.0}
+    )
+    assert script.learning_rate(Train(), 39_999) == 2e-4
+
+
+EDITED_AFTER_THE_START = """
+import sys
+import image_to_image_translation as script
+from pix2pix.support import fast_layers
+for module in (script, fast_layers):
+    lines = open(module.__file__).readlines()
+    open(module.__file__, "w").writelines(lines[:1] + lines[2:])
+script.main(sys.argv[1:])
 """
-    command = [sys.executable, "-c", edited, *flags(dataclasses.replace(config, name="edited"))]
+
+
+def test_editing_the_files_does_not_change_a_run_that_has_started(small, tmp_path):
+    config = dataclasses.replace(small, gan_loss="least-squares", depth=2, output=tmp_path / "runs")
+    straight = script.train(dataclasses.replace(config, name="straight"))
+    shutil.copy(SCRIPT, tmp_path)
+    shutil.copytree(SCRIPT.parent / "pix2pix", tmp_path / "pix2pix")
+    edited = flags(dataclasses.replace(config, name="edited"))
+    command = [sys.executable, "-c", EDITED_AFTER_THE_START, *edited]
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    for name in (SCRIPT.name, "pix2pix/support/fast_layers.py"):
+        lines = (SCRIPT.parent / name).read_text().splitlines()
+        assert (tmp_path / name).read_text().splitlines() == lines[:1] + lines[2:]
     folder = config.output / "edited"
     assert_same_weights(weights(folder, 4), weights(straight, 4))
+
+
+@pytest.mark.parametrize("task", ["colorize", "super-resolve", "sketch", "inpaint"])
+def test_a_task_is_trained(small, task, tmp_path):
+    folder = script.train(small_task(small, task, steps=1))
+    assert folder == tmp_path / f"runs/synthetic-{task}"
+    generator = keras.saving.load_model(folder / "generator.keras")
+    source = tf.zeros([1, 32, 32, {"sketch": 1, "colorize": 1, "inpaint": 4}.get(task, 3)])
+    assert generator(source).shape == (1, 32, 32, 3)

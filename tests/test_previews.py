@@ -1,4 +1,4 @@
-"""Section 9: from tensors to what a person sees."""
+"""From tensors to what a person sees."""
 
 import sys
 import types
@@ -7,19 +7,14 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-import image_to_image_translation as pix2pix
-
-
-def test_back_to_bytes_rounds_and_every_byte_survives():
-    every = np.arange(256, dtype=np.uint8)
-    np.testing.assert_array_equal(pix2pix.to_pixels(pix2pix.normalise(every)), every)
-    np.testing.assert_array_equal(pix2pix.to_pixels([-1.2, 0.0, 0.999, 1.1]), [0, 128, 255, 255])
+import image_to_image_translation as script
+from pix2pix.support.pictures import from_pixels
 
 
 def test_a_panel_shows_every_picture_pixel_for_pixel(tmp_path):
     pictures = np.random.default_rng(0).integers(0, 256, (3, 2, 256, 256, 3), dtype=np.uint8)
-    columns = dict(zip("abc", pix2pix.normalise(pictures), strict=True))
-    pix2pix.draw_panel(tmp_path / "panel.png", columns)
+    columns = dict(zip("abc", from_pixels(pictures), strict=True))
+    script.draw_panel(tmp_path / "panel.png", columns)
     panel = np.asarray(Image.open(tmp_path / "panel.png").convert("RGB"))
     assert panel.shape == (2 * 264 + 28, 3 * 264 + 8, 3)
     for column, row in np.ndindex(3, 2):
@@ -31,7 +26,7 @@ def test_a_panel_shows_every_picture_pixel_for_pixel(tmp_path):
 
 def test_small_pictures_are_enlarged(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
-    pix2pix.draw_panel(tmp_path / "panel.png", {"a": pix2pix.normalise(picture)})
+    script.draw_panel(tmp_path / "panel.png", {"a": from_pixels(picture)})
     panel = np.asarray(Image.open(tmp_path / "panel.png").convert("RGB"))
     np.testing.assert_array_equal(panel[28:284:4, 8:264:4], picture[0])
 
@@ -41,8 +36,8 @@ def test_panels_of_rectangles_grey_and_transparent_pictures(tmp_path):
     shapes = {"grey": (1, 32, 96, 1), "RGB": (1, 32, 96, 3), "RGBA": (1, 32, 96, 4)}
     pictures = {k: rng.integers(0, 256, shape, dtype=np.uint8) for k, shape in shapes.items()}
     pictures["RGBA"][..., 3] = np.where(pictures["RGBA"][..., 3] > 127, 255, 0)
-    columns = {title: pix2pix.normalise(images) for title, images in pictures.items()}
-    pix2pix.draw_panel(tmp_path / "panel.png", columns)
+    columns = {title: from_pixels(images) for title, images in pictures.items()}
+    script.draw_panel(tmp_path / "panel.png", columns)
     panel = np.asarray(Image.open(tmp_path / "panel.png").convert("RGB"))
     assert panel.shape == (28 + 2 * 32 + 8, 8 + 3 * (2 * 96 + 8), 3)
     cells = [panel[28:92:2, 8 + k * 200 :][:, :192:2] for k in range(3)]
@@ -66,25 +61,24 @@ def test_a_notebook_shows_one_picture_that_is_replaced(tmp_path, monkeypatch):
     first, second = tmp_path / "1.png", tmp_path / "2.png"
     for path, colour in ((first, "red"), (second, "blue")):
         Image.new("RGB", (4, 4), colour).save(path)
-    assert pix2pix.show_inline(first, None) is None  # no notebook
+    assert script.show_inline(first, None) is None  # no notebook
     monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
     monkeypatch.setattr("IPython.display.display", display)
-    handle = pix2pix.show_inline(second, pix2pix.show_inline(first, None))
+    handle = script.show_inline(second, script.show_inline(first, None))
     assert seen == [("shown", first.read_bytes()), ("replaced", second.read_bytes())]
     assert isinstance(handle, Handle)
 
 
 def test_a_preview_is_what_the_generator_makes(small, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(pix2pix, "draw_panel", lambda path, columns: drawn.update(columns))
-    monkeypatch.setattr(pix2pix, "summarise", lambda *_: None)
-    run = pix2pix.new_run(small)
-    examples = pix2pix.examples(pix2pix.find_pairs(small)[0]["val"], (0, 1, 2), small)
+    monkeypatch.setattr(script, "draw_panel", lambda path, columns: drawn.update(columns))
+    state = script.new_state(small)
+    examples = script.examples(script.find_splits(small)[0]["val"], (0, 1, 2), small)
     small.output.mkdir()
-    pix2pix.preview(run, examples, small.output, None)
+    script.save_preview(state, examples, small.output)
     assert list(drawn) == ["Input", "Ground truth", "Prediction"]
     np.testing.assert_array_equal(drawn["Input"], examples[0])
     np.testing.assert_array_equal(drawn["Ground truth"], examples[1])
-    expected = run.generator(examples[0], training=False)
+    expected = state.generator(examples[0], training=False)
     np.testing.assert_allclose(drawn["Prediction"], expected, atol=1e-5)
     assert tf.reduce_max(tf.abs(expected)) <= 1

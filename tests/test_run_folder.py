@@ -1,4 +1,4 @@
-"""Section 10: what a run leaves on disk, and what it survives there."""
+"""What a run leaves on disk, and what it survives there."""
 
 import dataclasses
 import json
@@ -10,25 +10,28 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL, assert_same_weights, errors, flags, small_task, start, weights
 
-import image_to_image_translation as pix2pix
+import image_to_image_translation as script
+from pix2pix.commands.trained_run import open_run
+from pix2pix.options import run_folder
+from pix2pix.support.terminal import UserError
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A finished run of four steps with checkpoints at 2 and 4."""
-    return pix2pix.train(dataclasses.replace(SMALL, output=tmp_path_factory.mktemp("runs")))
+    return script.train(dataclasses.replace(SMALL, output=tmp_path_factory.mktemp("runs")))
 
 
 @pytest.fixture
 def finished(small, trained):
     """A copy of that run, for one test to spoil."""
-    return shutil.copytree(trained, pix2pix.run_folder(small))
+    return shutil.copytree(trained, run_folder(small))
 
 
 def newest_step(folder, config) -> int:
-    run = pix2pix.new_run(config)
-    pix2pix.restore(run, folder)
-    return int(run.step)
+    state = script.new_state(config)
+    script.restore(state, folder)
+    return int(state.step)
 
 
 def test_what_a_run_leaves_behind(small, finished):
@@ -52,24 +55,24 @@ def test_what_a_run_leaves_behind(small, finished):
 
 
 def test_the_saved_generator_is_the_trained_one_and_needs_only_keras(small, finished):
-    run = pix2pix.new_run(small)
-    pix2pix.restore(run, finished)
+    state = script.new_state(small)
+    script.restore(state, finished)
     source = tf.random.stateless_uniform([1, 32, 32, 3], [1, 2], minval=-1)
     alone = keras.saving.load_model(finished / "generator.keras", safe_mode=True)
-    np.testing.assert_array_equal(alone(source), run.generator(source))
+    np.testing.assert_array_equal(alone(source), state.generator(source))
     modules = {type(layer).__module__.split(".")[0] for layer in alone.layers}
     assert modules == {"keras"}
 
 
 def test_metrics_are_means_and_tensorboard_has_them_at_true_steps(small, finished):
     rows = np.loadtxt(finished / "metrics.csv", delimiter=",", skiprows=1)
-    run, by_hand = pix2pix.new_run(small), []
-    pairs = pix2pix.find_pairs(small)[0]["train"]
-    report = pix2pix.check_pairs(pairs, small, "train")
+    state, by_hand = script.new_state(small), []
+    split = script.find_splits(small)[0]["train"]
+    checked = script.check_split(split, "train", small)
     config = dataclasses.replace(small, direction="BtoA", depth=5)  # as training found
-    for source, target in pix2pix.batches(report.pairs, config, 0):
-        losses = pix2pix.train_step(run, source, target, config)
-        by_hand.append([float(losses[name]) for name in pix2pix.LOSSES])
+    for source, target in script.batches(checked, config, 0):
+        losses = script.train_step(state, source, target, config)
+        by_hand.append([float(losses[name]) for name in script.LOSSES])
     np.testing.assert_allclose(rows[:, 1:5], np.reshape(by_hand, [2, 2, 4]).mean(axis=1), rtol=1e-4)
 
     seen = {}
@@ -78,7 +81,7 @@ def test_metrics_are_means_and_tensorboard_has_them_at_true_steps(small, finishe
             event = tf.compat.v1.Event.FromString(record.numpy())
             for value in event.summary.value:
                 seen.setdefault(value.tag, []).append((event.step, value))
-    assert seen.keys() == {*pix2pix.LOSSES, "steps_per_second", "preview"}
+    assert seen.keys() == {*script.LOSSES, "steps_per_second", "preview"}
     l1 = [(step, value.simple_value) for step, value in seen["generator_l1"]]
     np.testing.assert_allclose(l1, rows[:, [0, 3]], rtol=1e-4)
     (step, picture), *_ = seen["preview"]
@@ -98,13 +101,13 @@ def test_a_damaged_checkpoint_is_passed_over(small, finished, capsys, suffix, da
     assert newest_step(finished, small) == 2
     assert f"{finished / 'ckpt-4'} is damaged" in capsys.readouterr().out
     assert (finished / f"damaged-ckpt-4.{suffix}").exists()  # put aside, not thrown away
-    assert [path.name for path in pix2pix.checkpoints(finished)] == ["ckpt-2"]
+    assert [path.name for path in script.checkpoints(finished)] == ["ckpt-2"]
 
 
 def test_a_run_goes_on_from_before_the_damage_as_if_nothing_had_been(small, finished, tmp_path):
-    straight = pix2pix.train(dataclasses.replace(small, name="straight", steps=6))
+    straight = script.train(dataclasses.replace(small, name="straight", steps=6))
     (finished / "ckpt-4.index").write_bytes(b"")
-    pix2pix.train(dataclasses.replace(small, steps=6))
+    script.train(dataclasses.replace(small, steps=6))
     assert_same_weights(weights(finished, 6), weights(straight, 6))
     metrics = [(run / "metrics.csv").read_text().splitlines() for run in (finished, straight)]
     ours, theirs = ([row.rsplit(",", 1)[0] for row in rows] for rows in metrics)
@@ -115,14 +118,14 @@ def test_when_every_checkpoint_is_damaged_nothing_is_overwritten(small, finished
     for index in finished.glob("*.index"):
         index.write_bytes(b"")
     before = sorted(path.name for path in finished.iterdir())
-    with pytest.raises(pix2pix.UserError, match="no checkpoint can be read.*--name"):
-        pix2pix.train(dataclasses.replace(small, steps=6))
+    with pytest.raises(UserError, match="no checkpoint can be read.*--name"):
+        script.train(dataclasses.replace(small, steps=6))
     assert sorted(path.name for path in finished.iterdir()) == before
 
 
 def test_a_garbled_list_of_checkpoints_does_not_matter(small, finished):
     (finished / "checkpoint").write_bytes(b"\xff\xfe garbage")
-    pix2pix.train(dataclasses.replace(small, steps=6))
+    script.train(dataclasses.replace(small, steps=6))
     assert tf.train.latest_checkpoint(str(finished)) == str(finished / "ckpt-6")
 
 
@@ -131,15 +134,15 @@ def test_what_a_killed_save_left_is_swept_away(small, finished):
     (finished / "ckpt-6_temp/part-00000-of-00001.data-00000-of-00001").write_bytes(b"half")
     (finished / "ckpt-6.data-00000-of-00001").write_bytes(b"without an index")
     (finished / ".partial-generator.keras").write_bytes(b"half")
-    pix2pix.sweep(finished)
+    script.remove_half_written(finished)
     left = {path.name for path in finished.iterdir()}
     assert not any("6" in name or "partial" in name for name in left)
     assert newest_step(finished, small) == 4
 
 
 def test_only_the_newest_checkpoints_are_kept(small):
-    folder = pix2pix.train(dataclasses.replace(small, steps=10, keep_checkpoints=2))
-    assert [path.name for path in pix2pix.checkpoints(folder)] == ["ckpt-8", "ckpt-10"]
+    folder = script.train(dataclasses.replace(small, steps=10, keep_checkpoints=2))
+    assert [path.name for path in script.checkpoints(folder)] == ["ckpt-8", "ckpt-10"]
     assert not list(folder.glob("ckpt-2.*"))
 
 
@@ -155,32 +158,6 @@ def test_a_failed_save_keeps_what_was_there(small, finished):
     assert (finished / "generator.keras").read_bytes() == generator
     assert not list(finished.glob("ckpt-6*"))
     assert newest_step(finished, small) == 4
-
-
-def test_a_file_never_takes_the_place_of_a_folder_but_a_folder_does(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a/precious").write_text("kept")
-    with pytest.raises(OSError, match="Is a directory"):
-        pix2pix.write_text(tmp_path / "a", "text")
-    assert (tmp_path / "a/precious").read_text() == "kept"
-    with pix2pix.replacing(tmp_path / "a") as temporary:
-        temporary.mkdir()
-        (temporary / "new").touch()
-    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["a", "a/new"]
-
-
-def test_a_file_takes_its_name_only_when_it_is_complete(tmp_path):
-    path = tmp_path / "file.txt"
-    path.write_text("old")
-
-    def fail() -> None:
-        with pix2pix.replacing(path) as temporary:
-            temporary.write_text("half of the n")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("file.txt", "old")]
 
 
 @pytest.mark.parametrize(
@@ -201,8 +178,8 @@ def test_a_file_takes_its_name_only_when_it_is_complete(tmp_path):
 )
 def test_another_run_in_the_same_folder_is_refused(small, finished, change, named):
     before = (finished / "config.json").read_text()
-    with pytest.raises(pix2pix.UserError) as refusal:
-        pix2pix.train(dataclasses.replace(small, **change))
+    with pytest.raises(UserError) as refusal:
+        script.train(dataclasses.replace(small, **change))
     assert named in str(refusal.value)
     assert "--name" in str(refusal.value)
     assert (finished / "config.json").read_text() == before
@@ -210,30 +187,30 @@ def test_another_run_in_the_same_folder_is_refused(small, finished, change, name
 
 def test_another_task_in_the_same_folder_is_refused(small, finished):
     config = small_task(small, "super-resolve", name=finished.name)
-    with pytest.raises(pix2pix.UserError, match="task pairs, not super-resolve"):
-        pix2pix.train(dataclasses.replace(config, direction="AtoB"))
+    with pytest.raises(UserError, match="task pairs, not super-resolve"):
+        script.train(dataclasses.replace(config, direction="AtoB"))
 
 
 def test_another_dataset_of_the_same_name_is_refused_but_a_moved_one_is_not(
     small, pair_folder, tmp_path
 ):
     config = dataclasses.replace(small, dataset=str(pair_folder), name="mine")
-    pix2pix.train(config)
+    script.train(config)
     moved = shutil.move(pair_folder, tmp_path / "elsewhere")
-    pix2pix.train(dataclasses.replace(config, dataset=str(moved), steps=6))
+    script.train(dataclasses.replace(config, dataset=str(moved), steps=6))
     (moved / "train/0.png").unlink()
-    with pytest.raises(pix2pix.UserError, match="or files.*: 6 pairs .*, not 5 pairs"):
-        pix2pix.train(dataclasses.replace(config, dataset=str(moved), steps=8))
+    with pytest.raises(UserError, match="or files.*: 6 pairs .*, not 5 pairs"):
+        script.train(dataclasses.replace(config, dataset=str(moved), steps=8))
 
 
 def test_a_start_that_trains_nothing_changes_nothing(small, finished):
     before = (finished / "config.json").read_text()
-    pix2pix.train(dataclasses.replace(small, steps=3, learning_rate=1e-3))  # it has 4 already
+    script.train(dataclasses.replace(small, steps=3, learning_rate=1e-3))  # it has 4 already
     assert (finished / "config.json").read_text() == before
 
 
 def test_a_changed_learning_rate_is_said_and_used(small, finished, capsys):
-    pix2pix.train(dataclasses.replace(small, steps=6, learning_rate=1e-3))
+    script.train(dataclasses.replace(small, steps=6, learning_rate=1e-3))
     assert "--learning-rate 0.0002 → 0.001, from here on" in capsys.readouterr().out
     rate = weights(finished, 6)["generator_optimizer/_learning_rate/.ATTRIBUTES/VARIABLE_VALUE"]
     assert rate == pytest.approx(1e-3)
@@ -242,73 +219,36 @@ def test_a_changed_learning_rate_is_said_and_used(small, finished, capsys):
 def test_what_is_saved_and_shown_is_the_average(small, monkeypatch):
     shown = {}
     config = dataclasses.replace(small, average_weights=0.9)
-    draw = pix2pix.draw_panel
+    draw = script.draw_panel
     monkeypatch.setattr(
-        pix2pix, "draw_panel", lambda path, columns: draw(path, shown.update(columns) or columns)
+        script, "draw_panel", lambda path, columns: draw(path, shown.update(columns) or columns)
     )
-    folder = pix2pix.train(config)
-    run = pix2pix.new_run(config)
-    pix2pix.restore(run, folder)
+    folder = script.train(config)
+    state = script.new_state(config)
+    script.restore(state, folder)
     saved = keras.saving.load_model(folder / "generator.keras")
-    for ours, average in zip(saved.weights, run.average.weights, strict=True):
+    for ours, average in zip(saved.weights, state.average.weights, strict=True):
         np.testing.assert_array_equal(ours.numpy(), average.numpy())
-    assert np.any(saved.weights[0].numpy() != run.generator.weights[0].numpy())
+    assert np.any(saved.weights[0].numpy() != state.generator.weights[0].numpy())
     np.testing.assert_allclose(shown["Prediction"], saved(shown["Input"]), atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("options", "name"),
-    [
-        ({}, "facades"),
-        ({"dataset": "some/where/my_pairs/"}, "my_pairs"),
-        ({"source_dir": "drawings"}, "drawings"),
-        ({"source_dir": "x/drawings", "target_dir": "photos"}, "drawings_to_photos"),
-        ({"task": "sketch"}, "facades-sketch"),
-        ({"task": "sketch", "name": "mine"}, "mine"),
-    ],
-)
-def test_the_name_of_a_run(options, name):
-    assert pix2pix.run_folder(pix2pix.Train(**options)).name == name
-
-
-@pytest.mark.parametrize(
-    ("gpus", "cpu", "computing"),
-    [
-        ([(8, 0)], "", "bfloat16"),
-        ([(9, 0), (7, 5)], "avx512_bf16", "float32"),
-        ([], "flags: avx2 avx512_bf16 fma", "bfloat16"),
-        ([], "flags: avx2 amx_bf16 fma", "bfloat16"),
-        ([], "flags: avx2 avx512f fma", "float32"),
-        ([], None, "float32"),
-    ],
-)
-def test_auto_is_bfloat16_where_the_hardware_has_it(tmp_path, monkeypatch, gpus, cpu, computing):
-    details = lambda capability: {"compute_capability": capability}  # noqa: E731
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
-    monkeypatch.setattr(tf.config.experimental, "get_device_details", details)
-    if cpu is not None:
-        (tmp_path / "cpuinfo").write_text(cpu)
-    monkeypatch.setattr(pix2pix, "CPU_INFO", tmp_path / "cpuinfo")
-    assert pix2pix.computing_type(pix2pix.Train()) == computing
-    assert pix2pix.computing_type(pix2pix.Train(precision="float16")) == "float16"
 
 
 def test_float16_resumes_exactly_and_leaves_a_float32_generator(small):
     config = dataclasses.replace(small, precision="float16", depth=2, steps=8, checkpoint_every=4)
-    straight = pix2pix.train(dataclasses.replace(config, name="straight"))
+    straight = script.train(dataclasses.replace(config, name="straight"))
     stopped = dataclasses.replace(config, name="stopped", steps=4)
-    pix2pix.train(stopped)
-    folder = pix2pix.train(dataclasses.replace(stopped, steps=8))
+    script.train(stopped)
+    folder = script.train(dataclasses.replace(stopped, steps=8))
     assert_same_weights(weights(folder, 8), weights(straight, 8))
     scales = [name for name in weights(folder, 8) if "dynamic_scale" in name]
     assert len(scales) == 2
 
-    run = pix2pix.new_run(config)
-    pix2pix.restore(run, folder)
-    assert {layer.compute_dtype for layer in run.generator.layers} > {"float16"}
-    saved = pix2pix.load_run(folder).generator
+    state = script.new_state(config)
+    script.restore(state, folder)
+    assert {layer.compute_dtype for layer in state.generator.layers} > {"float16"}
+    saved = open_run(folder).generator
     assert {layer.compute_dtype for layer in saved.layers} == {"float32"}
-    for ours, theirs in zip(run.generator.weights, saved.weights, strict=True):
+    for ours, theirs in zip(state.generator.weights, saved.weights, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
     source = tf.random.stateless_uniform([1, 32, 32, 3], [1, 2], minval=-1)
-    np.testing.assert_allclose(saved(source), run.generator(source), atol=0.05)
+    np.testing.assert_allclose(saved(source), state.generator(source), atol=0.05)

@@ -1,17 +1,23 @@
-"""Sections 4d and 4e: every format read right or refused in one line, fitted, and checked."""
+"""Every format read right or refused in one line; channels and sizes as they are wanted."""
 
-import dataclasses
 import io
 import struct
 import sys
+import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import make_pair
 from PIL import Image, ImageOps
 
-import image_to_image_translation as pix2pix
+from pix2pix.support.pictures import (
+    convert_channels,
+    from_pixels,
+    read_picture,
+    resize,
+    to_pixels,
+)
+from pix2pix.support.terminal import UserError
 
 rng = np.random.default_rng(0)
 GREY = rng.integers(0, 256, (6, 9, 1), dtype=np.uint8)
@@ -35,9 +41,7 @@ def test_formats_without_loss_keep_every_value(tmp_path, suffix, pixels):
     path = tmp_path / f"picture{suffix}"
     picture(pixels).save(path, **({"lossless": True, "exact": True} if suffix == ".webp" else {}))
     grey_webp = suffix == ".webp" and pixels.shape[2] == 1  # WebP knows no grey
-    np.testing.assert_array_equal(
-        pix2pix.read_picture(path), pixels.repeat(3, -1) if grey_webp else pixels
-    )
+    np.testing.assert_array_equal(read_picture(path), pixels.repeat(3, -1) if grey_webp else pixels)
 
 
 @pytest.mark.parametrize("pixels", [GREY, RGB], ids=["grey", "RGB"])
@@ -45,7 +49,7 @@ def test_formats_without_loss_keep_every_value(tmp_path, suffix, pixels):
 def test_jpeg_is_what_another_decoder_makes_of_it(tmp_path, suffix, pixels):
     path = tmp_path / f"picture{suffix}"
     picture(pixels.repeat(8, 0).repeat(8, 1)).save(path, quality=95)
-    read = pix2pix.read_picture(path)
+    read = read_picture(path)
     assert read.shape == (48, 72, pixels.shape[2])
     expected = np.asarray(Image.open(path)).reshape(read.shape)
     assert np.abs(read.astype(int) - expected).max() <= 2
@@ -54,14 +58,14 @@ def test_jpeg_is_what_another_decoder_makes_of_it(tmp_path, suffix, pixels):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_16_bit_png_keeps_every_value(tmp_path, channels):
     (tmp_path / "deep.png").write_bytes(tf.io.encode_png(DEEP[channels]).numpy())
-    read = pix2pix.read_picture(tmp_path / "deep.png")
+    read = read_picture(tmp_path / "deep.png")
     assert read.dtype == np.uint16
     np.testing.assert_array_equal(read, DEEP[channels])
 
 
 def test_16_bit_grey_tiff_keeps_every_value(tmp_path):
     picture(DEEP[1]).save(tmp_path / "deep.tif")
-    np.testing.assert_array_equal(pix2pix.read_picture(tmp_path / "deep.tif"), DEEP[1])
+    np.testing.assert_array_equal(read_picture(tmp_path / "deep.tif"), DEEP[1])
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -69,7 +73,7 @@ def test_16_bit_colour_tiff_keeps_every_value(tmp_path, channels):
     tifffile = pytest.importorskip("tifffile")
     extra = {"extrasamples": ["unassalpha"]} if channels == 4 else {}
     tifffile.imwrite(tmp_path / "deep.tif", DEEP[channels], photometric="rgb", **extra)
-    read = pix2pix.read_picture(tmp_path / "deep.tif")
+    read = read_picture(tmp_path / "deep.tif")
     assert read.dtype == np.uint16
     np.testing.assert_array_equal(read, DEEP[channels])
 
@@ -80,30 +84,30 @@ def test_16_bit_tiffs_of_unusual_structure(tmp_path, compression):
     path, options = tmp_path / "deep.tif", {"compression": compression}
     planes = np.moveaxis(DEEP[3], -1, 0)
     tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate", **options)
-    np.testing.assert_array_equal(pix2pix.read_picture(path), DEEP[3])
+    np.testing.assert_array_equal(read_picture(path), DEEP[3])
     tifffile.imwrite(path, np.stack([DEEP[3], DEEP[3] // 2]), photometric="rgb", **options)
-    np.testing.assert_array_equal(pix2pix.read_picture(path), DEEP[3])  # the first page
+    np.testing.assert_array_equal(read_picture(path), DEEP[3])  # the first page
     tifffile.imwrite(path, DEEP[1][..., 0], photometric="miniswhite", **options)
-    np.testing.assert_array_equal(pix2pix.read_picture(path), 65535 - DEEP[1])
+    np.testing.assert_array_equal(read_picture(path), 65535 - DEEP[1])
     options |= {"photometric": "minisblack", "planarconfig": "contig"}
     tifffile.imwrite(path, np.zeros((6, 9, 5), np.uint16), **options)
-    with pytest.raises(pix2pix.UserError, match="not a readable picture"):
-        pix2pix.read_picture(path)
+    with pytest.raises(UserError, match="not a readable picture"):
+        read_picture(path)
 
 
 def test_16_bit_colour_tiff_without_its_reader(tmp_path, monkeypatch):
     tifffile = pytest.importorskip("tifffile")
     tifffile.imwrite(tmp_path / "deep.tif", DEEP[3], photometric="rgb")
     monkeypatch.setitem(sys.modules, "tifffile", None)
-    with pytest.raises(pix2pix.UserError, match=r"deep.tif: pip install tifffile imagecodecs"):
-        pix2pix.read_picture(tmp_path / "deep.tif")
+    with pytest.raises(UserError, match=r"deep.tif: pip install tifffile imagecodecs"):
+        read_picture(tmp_path / "deep.tif")
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_32_bits_are_refused(tmp_path, mode):
     Image.new(mode, (4, 4)).save(tmp_path / "deep.tif")
-    with pytest.raises(pix2pix.UserError, match=r"deep.tif: .*32 bits a channel; convert it to 16"):
-        pix2pix.read_picture(tmp_path / "deep.tif")
+    with pytest.raises(UserError, match=r"deep.tif: .*32 bits a channel; convert it to 16"):
+        read_picture(tmp_path / "deep.tif")
 
 
 def test_of_an_animation_the_first_picture_is_taken(tmp_path):
@@ -112,14 +116,14 @@ def test_of_an_animation_the_first_picture_is_taken(tmp_path):
         options = {"lossless": True} if name == "a.webp" else {}
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
         expected = np.full((4, 5, 3), (255, 0, 0))
-        np.testing.assert_array_equal(pix2pix.read_picture(tmp_path / name), expected)
+        np.testing.assert_array_equal(read_picture(tmp_path / name), expected)
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".png", ".tif", ".bmp"])
 def test_palettes_become_rgb(tmp_path, suffix):
     palette = Image.fromarray(RGB).quantize(64)
     palette.save(tmp_path / f"palette{suffix}")
-    read = pix2pix.read_picture(tmp_path / f"palette{suffix}")
+    read = read_picture(tmp_path / f"palette{suffix}")
     np.testing.assert_array_equal(read, np.asarray(palette.convert("RGB")))
 
 
@@ -129,7 +133,7 @@ def test_a_transparent_palette_becomes_rgba(tmp_path, suffix):
     palette.putpalette([0, 0, 0, 200, 100, 50])
     palette.putpixel((0, 0), 0)
     palette.save(tmp_path / f"palette{suffix}", transparency=0)
-    read = pix2pix.read_picture(tmp_path / f"palette{suffix}")
+    read = read_picture(tmp_path / f"palette{suffix}")
     assert read.shape == (4, 4, 4)
     assert read[0, 0, 3] == 0
     assert read[1, 1].tolist() == [200, 100, 50, 255]
@@ -138,7 +142,7 @@ def test_a_transparent_palette_becomes_rgba(tmp_path, suffix):
 def test_a_colour_that_stands_for_transparency_in_a_png(tmp_path):
     for pixels, key in ((RGB, tuple(map(int, RGB[2, 3]))), (GREY, int(GREY[2, 3, 0]))):
         picture(pixels).save(tmp_path / "keyed.png", transparency=key)
-        read = pix2pix.read_picture(tmp_path / "keyed.png")
+        read = read_picture(tmp_path / "keyed.png")
         np.testing.assert_array_equal(
             read[..., :3], pixels.repeat(4 - pixels.shape[2], -1)[..., :3]
         )
@@ -150,27 +154,13 @@ def test_a_colour_that_stands_for_transparency_in_a_png(tmp_path):
 def test_black_and_white_and_cmyk(tmp_path):
     for suffix in (".png", ".tif", ".bmp"):
         Image.fromarray(GREY[..., 0] > 127).save(tmp_path / f"two{suffix}")
-        read = pix2pix.read_picture(tmp_path / f"two{suffix}")
+        read = read_picture(tmp_path / f"two{suffix}")
         np.testing.assert_array_equal(read, np.where(GREY > 127, 255, 0))
     for suffix in (".tif", ".jpg"):
         Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / f"cmyk{suffix}")
-        read = pix2pix.read_picture(tmp_path / f"cmyk{suffix}")
+        read = read_picture(tmp_path / f"cmyk{suffix}")
         assert read.shape == (8, 8, 3)
         assert np.abs(read - np.array([255.0, 0, 0])).max() <= 2
-
-
-def test_alpha_that_hides_nothing_is_left_away(tmp_path):
-    opaque = np.concatenate([RGB, np.full((6, 9, 1), 255, np.uint8)], axis=-1)
-    Image.fromarray(opaque).save(tmp_path / "opaque.png")
-    Image.fromarray(opaque[..., 2:]).save(tmp_path / "grey.png")
-    for name, kept in (("opaque.png", RGB), ("grey.png", RGB[..., 2:])):
-        (read,) = pix2pix.read_pair((tmp_path / name,), side_by_side=False)
-        np.testing.assert_array_equal(read, kept)
-    both = np.concatenate([opaque, RGBA], axis=1)
-    Image.fromarray(both).save(tmp_path / "pair.png")
-    halves = pix2pix.read_pair((tmp_path / "pair.png",), side_by_side=True)
-    np.testing.assert_array_equal(halves[0], RGB)  # each half on its own
-    np.testing.assert_array_equal(halves[1], RGBA)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -182,7 +172,7 @@ def test_pictures_are_turned_as_the_camera_was_held(tmp_path, suffix, orientatio
     path = tmp_path / f"turned{suffix}"
     blocks.save(path, exif=exif, **({"lossless": True} if suffix == ".webp" else {}))
     expected = np.asarray(ImageOps.exif_transpose(Image.open(path)))
-    read = pix2pix.read_picture(path)
+    read = read_picture(path)
     assert read.shape == ((48, 72, 3) if orientation < 5 else (72, 48, 3)) == expected.shape
     assert np.abs(read.astype(int) - expected).max() <= 2
 
@@ -192,25 +182,25 @@ def test_a_deep_png_is_turned_too(tmp_path):
     exif[0x0112] = 6
     encoded = tf.io.encode_png(DEEP[3]).numpy()
     body = exif.tobytes().removeprefix(b"Exif\0\0")
-    check = struct.pack(">I", __import__("zlib").crc32(b"eXIf" + body))
+    check = struct.pack(">I", zlib.crc32(b"eXIf" + body))
     chunk = struct.pack(">I", len(body)) + b"eXIf" + body + check
     (tmp_path / "turned.png").write_bytes(encoded[:33] + chunk + encoded[33:])
-    read = pix2pix.read_picture(tmp_path / "turned.png")
+    read = read_picture(tmp_path / "turned.png")
     np.testing.assert_array_equal(read, np.rot90(DEEP[3], -1))
 
 
 def test_a_wrong_suffix_does_no_harm(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "picture.png")
     (tmp_path / "picture.png").rename(tmp_path / "picture.jpg")
-    np.testing.assert_array_equal(pix2pix.read_picture(tmp_path / "picture.jpg"), RGB)
+    np.testing.assert_array_equal(read_picture(tmp_path / "picture.jpg"), RGB)
 
 
 def test_forty_megapixels(tmp_path):
     rows = np.linspace(0, 255, 5000).astype(np.uint8)[:, None].repeat(8000, 1)
     Image.fromarray(rows).save(tmp_path / "large.png", compress_level=1)
-    read = pix2pix.read_picture(tmp_path / "large.png")
+    read = read_picture(tmp_path / "large.png")
     np.testing.assert_array_equal(read[..., 0], rows)
-    small = pix2pix.fit(read, (32, 32), pix2pix.Train())
+    small = resize(read, (32, 32))
     assert np.abs(small[..., 0] - np.linspace(4, 251, 32)[:, None]).max() <= 1
 
 
@@ -228,8 +218,8 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path, suffix, damage):
         "one byte": b"\x89",
     }[damage]
     (tmp_path / f"broken{suffix}").write_bytes(data)
-    with pytest.raises(pix2pix.UserError) as refusal:
-        pix2pix.read_picture(tmp_path / f"broken{suffix}")
+    with pytest.raises(UserError) as refusal:
+        read_picture(tmp_path / f"broken{suffix}")
     message = str(refusal.value)
     assert message.startswith(f"{tmp_path}/broken{suffix}: not a readable picture (")
     assert "\n" not in message
@@ -242,8 +232,8 @@ def test_one_wrong_bit_in_a_png_is_noticed(tmp_path):
         data = bytearray(whole.getvalue())
         data[place] ^= 4
         (tmp_path / "flipped.png").write_bytes(data)
-        with pytest.raises(pix2pix.UserError, match="not a readable picture"):
-            pix2pix.read_picture(tmp_path / "flipped.png")
+        with pytest.raises(UserError, match="not a readable picture"):
+            read_picture(tmp_path / "flipped.png")
 
 
 # --- channels ---
@@ -253,7 +243,7 @@ def test_channels_are_converted_as_stated():
     ways = {(n, m): None for n in (1, 2, 3, 4) for m in (1, 3, 4)}
     pixels = {1: GREY, 2: RGBA[..., 2:], 3: RGB, 4: RGBA}
     for n, m in ways:
-        ways[n, m] = pix2pix.with_channels(pixels[n], m)
+        ways[n, m] = convert_channels(pixels[n], m)
         assert ways[n, m].shape == (6, 9, m)
         assert ways[n, m].dtype == np.uint8
     np.testing.assert_array_equal(ways[1, 3], GREY.repeat(3, -1))
@@ -270,87 +260,19 @@ def test_channels_are_converted_as_stated():
     np.testing.assert_array_equal(ways[2, 4][..., 0], RGBA[..., 2])
     for n in (1, 3, 4):
         np.testing.assert_array_equal(ways[n, n], pixels[n])
-    unseen = pix2pix.with_channels(np.uint8([[[90, 80, 70, 0], [90, 80, 70, 1]]]), 4)
+    unseen = convert_channels(np.uint8([[[90, 80, 70, 0], [90, 80, 70, 1]]]), 4)
     np.testing.assert_array_equal(unseen, [[[0, 0, 0, 0], [90, 80, 70, 1]]])
-    deep = pix2pix.with_channels(np.uint16([[[0, 1000, 40000, 2**15]]]), 3)
+    deep = convert_channels(np.uint16([[[0, 1000, 40000, 2**15]]]), 3)
     np.testing.assert_allclose(deep[0, 0], [32767, 33267, 52767], atol=1)
-
-
-def kinds(*pairs: str) -> dict:
-    """As check_pairs counts them: 'RGB grey' or 'RGB16 RGBA'."""
-    channels = {"grey": 1, "LA": 2, "RGB": 3, "RGBA": 4}
-    sides = ([side.removesuffix("16") for side in pair.split()] for pair in pairs)
-    bits = ([16 if side.endswith("16") else 8 for side in pair.split()] for pair in pairs)
-    return [
-        tuple((channels[side], bit) for side, bit in zip(*pair, strict=True))
-        for pair in zip(sides, bits, strict=True)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("options", "seen", "expected"),
-    [
-        ({}, ["RGB RGB"], (3, 3, 8)),
-        ({}, ["grey RGBA"], (1, 4, 8)),
-        ({}, ["grey RGB", "RGB grey"], (3, 3, 8)),  # the most that any has
-        ({}, ["RGB RGB16", "RGB RGB"], (3, 3, 16)),
-        ({}, ["RGB16 RGB"], (3, 3, 8)),  # of the targets
-        ({}, ["LA grey"], (4, 1, 8)),
-        ({"source_channels": 1}, ["RGB RGB"], (1, 3, 8)),
-        ({"target_channels": 4}, ["RGB RGB"], (3, 4, 8)),
-        ({"task": "colorize"}, ["RGB"], (1, 3, 8)),
-        ({"task": "colorize"}, ["grey"], (1, 3, 8)),
-        ({"task": "sketch"}, ["RGBA"], (1, 4, 8)),
-        ({"task": "sketch", "direction": "BtoA"}, ["RGB16"], (3, 1, 8)),
-        ({"task": "super-resolve"}, ["grey16"], (1, 1, 16)),
-        ({"task": "inpaint"}, ["RGBA"], (4, 3, 8)),
-    ],
-)
-def test_the_pictures_decide_the_channels(options, seen, expected):
-    config = pix2pix.Train(**options)
-    config, found = pix2pix.decide(config, config.direction or "AtoB", kinds(*seen))
-    assert (config.source_channels, config.target_channels, found["target_bits"]) == expected
-    assert (found["source_channels"], found["target_channels"]) == expected[:2]
-    assert config.depth == found["depth"] == 8
 
 
 # --- sizes ---
 
 
-def ramp(height: int, width: int) -> np.ndarray:
-    """A picture that tells every position, in 16 bits: red grows to the right, green downwards."""
-    rows, columns = np.mgrid[:height, :width]
-    return np.stack([columns, rows, 0 * rows], axis=-1).astype(np.uint16) * 100
-
-
-def test_stretching_keeps_the_corners_and_cropping_the_shape():
-    picture = ramp(60, 120)
-    stretched = pix2pix.fit(picture, (30, 30), pix2pix.Train())
-    assert stretched.shape == (30, 30, 3)
-    assert stretched[0, 0, 0] < 400
-    assert stretched[-1, -1, 0] > 11_500
-    cropped = pix2pix.fit(picture, (30, 30), pix2pix.Train(fit="crop"))
-    assert cropped.shape == (30, 30, 3)
-    assert 3000 <= cropped[..., 0].min() < 3300  # the middle 60 of 120 columns
-    assert 8700 <= cropped[..., 0].max() < 9000
-    assert cropped[..., 1].max() > 5700  # and all rows
-    tall = pix2pix.fit(ramp(90, 30), (32, 64), pix2pix.Train(fit="crop"))
-    assert tall.shape == (32, 64, 3)
-    assert 3600 <= tall[..., 1].min() < tall[..., 1].max() <= 5300
-
-
-def test_cutting_at_full_resolution_takes_the_middle():
-    picture = ramp(60, 120)
-    cut = pix2pix.fit(picture, (32, 64), pix2pix.Train(crop=True))
-    np.testing.assert_array_equal(cut, picture[14:46, 28:92])
-
-
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_8_and_16_bits_are_resized_alike(channels):
     eight = rng.integers(0, 256, (40, 50, channels), dtype=np.uint8)
-    small, deep = (
-        pix2pix.fit(pixels, (32, 32), pix2pix.Train()) for pixels in (eight, eight * np.uint16(257))
-    )
+    small, deep = (resize(pixels, (32, 32)) for pixels in (eight, eight * np.uint16(257)))
     assert small.shape == deep.shape == (32, 32, channels)
     assert (small.dtype, deep.dtype) == (np.uint8, np.uint16)
     visible = small[..., -1:] > 64 if channels in (2, 4) else True  # else rounded away in 8 bits
@@ -365,69 +287,24 @@ def test_what_is_transparent_does_not_colour_what_is_visible(kind):
     full = np.iinfo(kind).max
     square = np.zeros((64, 64, 4), kind)  # white on transparent black
     square[21:43, 21:43] = full
-    small = pix2pix.fit(square, (32, 32), pix2pix.Train())
+    small = resize(square, (32, 32))
     assert set(np.unique(small[..., 3])) > {0, full}  # soft edges
     assert small[..., :3][small[..., 3] > full // 8].min() >= full * 0.97
-    assert pix2pix.with_channels(small, 3).min() >= full * 0.99
+    assert convert_channels(small, 3).min() >= full * 0.99
 
 
-# --- check ---
+# --- values ---
 
 
-def test_a_check_reports_what_is_there_and_what_is_broken(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pix2pix.sys.stdout, "isatty", lambda: True)
-    for k in range(4):
-        make_pair(tmp_path / f"train/{k}.png", size=40, seed=k)
-    make_pair(tmp_path / "train/4.png", size=50)
-    Image.fromarray(GREY[:, :8, 0]).save(tmp_path / "train/5.png")
-    Image.new("RGB", (63, 32)).save(tmp_path / "train/6.png")
-    (tmp_path / "train/7.png").write_bytes(b"")
-    config = pix2pix.Train(dataset=str(tmp_path), holdout=0, image_size=32, jitter=False)
-    pairs = pix2pix.find_pairs(config)[0]["train"]
-    report = pix2pix.check_pairs(pairs, config, "train")
-    assert report.sound == (0, 1, 2, 3, 4, 5)
-    assert report.sizes == {(40, 40): 4, (50, 50): 1, (6, 4): 1}
-    assert report.kinds == {((3, 8), (3, 8)): 5, ((1, 8), (1, 8)): 1}
-    odd, empty = report.problems
-    assert odd == f"{tmp_path}/train/6.png: is 63 pixels wide, so it has no exact middle"
-    assert empty.startswith(f"{tmp_path}/train/7.png: not a readable picture")
-    assert len(report.pairs) == 6
-    for k in range(6):
-        for ours, whole in zip(report.pairs.read(k), pairs.read(k), strict=True):
-            np.testing.assert_array_equal(ours, pix2pix.fit(whole, (32, 32), config))
-    assert f"Checking train [{'#' * 20}] 8 of 8" in capsys.readouterr().out
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_values_fill_minus_one_to_one(kind):
+    full = np.iinfo(kind).max
+    values = from_pixels(np.array([0, full // 2 + 1, full], kind))
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values, [-1, 1 / full, 1], atol=1e-7)
 
 
-def test_what_is_kept_in_memory_is_no_more_than_is_used(tmp_path):
-    make_pair(tmp_path / "train/1.png", size=500)
-    config = pix2pix.Train(dataset=str(tmp_path), image_size=32, crop=True, jitter=False)
-    pairs = pix2pix.find_pairs(config)[0]["train"]
-    report = pix2pix.check_pairs(pairs, config, "train", memory=10_000)
-    for picture in report.pairs.read(0):
-        assert picture.shape == (32, 32, 3)
-        assert picture.base is None or picture.base.nbytes == picture.nbytes
-
-
-def test_pictures_too_small_to_cut_are_broken(tmp_path):
-    make_pair(tmp_path / "train/1.png", size=40)
-    config = pix2pix.Train(dataset=str(tmp_path), crop=True, image_size=64)
-    pairs = pix2pix.find_pairs(config)[0]["train"]
-    report = pix2pix.check_pairs(pairs, config, "train")
-    expected = f"{tmp_path}/train/1.png: 40×40 is too small to cut 64×64 from it"
-    assert report.problems == (expected,)
-
-
-@pytest.mark.parametrize("kind", ["odd", "cut", "empty", "text"])
-def test_a_picture_that_is_no_pair_is_found_before_training(small, pair_folder, kind):
-    broken = pair_folder / "train/2.png"
-    whole = broken.read_bytes()
-    if kind == "odd":
-        Image.new("RGB", (63, 32)).save(broken)
-    else:
-        broken.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "text": b"hello"}[kind])
-    config = dataclasses.replace(small, dataset=str(pair_folder))
-    with pytest.raises(pix2pix.UserError) as refusal:
-        pix2pix.train(config)
-    assert str(refusal.value).startswith(f"{broken}: ")
-    assert "\n" not in str(refusal.value)
-    assert not (small.output / "pairs/config.json").exists()
+def test_back_to_bytes_rounds_and_every_byte_survives():
+    every = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(to_pixels(from_pixels(every)), every)
+    np.testing.assert_array_equal(to_pixels([-1.2, 0.0, 0.999, 1.1]), [0, 128, 255, 255])

@@ -1,29 +1,38 @@
-"""Section 4a: downloading and unpacking the known datasets."""
+"""Downloading and unpacking the known datasets; writing whole files or none."""
 
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 from server import make_archive, serving
 
-import image_to_image_translation as pix2pix
+from pix2pix.support import files
+from pix2pix.support.files import replace_when_complete, write_text
+from pix2pix.support.terminal import UserError
 
 
-def refused(*arguments) -> str:
-    """The one line that fetch refuses with."""
-    with pytest.raises(pix2pix.UserError) as refusal:
-        pix2pix.fetch("facades", *arguments)
+def fetch(mirror: str, data_dir: Path) -> Path:
+    """Fetch the smallest of the known datasets."""
+    return files.fetch_archive("facades", 31, mirror, data_dir)
+
+
+def refused(mirror: str, data_dir: Path) -> str:
+    """The one line that a download is refused with."""
+    with pytest.raises(UserError) as refusal:
+        fetch(mirror, data_dir)
     assert "\n" not in str(refusal.value)
     return str(refusal.value)
 
 
-def left_behind(folder) -> list[str]:
+def left_behind(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
 
 
 def test_a_good_archive_is_fetched_once(tmp_path, capsys):
     with serving(make_archive()) as (mirror, asked):
-        folder = pix2pix.fetch("facades", mirror, tmp_path)
-        assert pix2pix.fetch("facades", mirror + "/", tmp_path) == folder == tmp_path / "facades"
+        folder = fetch(mirror, tmp_path)
+        assert fetch(mirror + "/", tmp_path) == folder == tmp_path / "facades"
     assert len(asked) == 1
     assert sorted(path.name for path in (folder / "train").iterdir()) == ["0.png", "1.png", "2.png"]
     assert left_behind(tmp_path) == ["facades", "facades.tar.gz"]
@@ -31,10 +40,10 @@ def test_a_good_archive_is_fetched_once(tmp_path, capsys):
 
 
 def test_the_download_shows_a_bar(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pix2pix.sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     body = make_archive()
     with serving(body) as (mirror, _):
-        pix2pix.fetch("facades", mirror, tmp_path)
+        fetch(mirror, tmp_path)
     megabytes = f"{len(body) / 1e6:.1f}"
     lines = [line.strip() for line in capsys.readouterr().out.replace("\r", "\n").splitlines()]
     assert f"Downloading facades.tar.gz [{'#' * 20}] {megabytes} of {megabytes} MB" in lines
@@ -43,8 +52,8 @@ def test_the_download_shows_a_bar(tmp_path, monkeypatch, capsys):
 
 def test_an_unpacked_folder_that_was_deleted_comes_back_without_the_network(tmp_path):
     with serving(make_archive()) as (mirror, _):
-        shutil.rmtree(pix2pix.fetch("facades", mirror, tmp_path))
-    assert (pix2pix.fetch("facades", "http://127.0.0.1:1", tmp_path) / "train/2.png").exists()
+        shutil.rmtree(fetch(mirror, tmp_path))
+    assert (fetch("http://127.0.0.1:1", tmp_path) / "train/2.png").exists()
 
 
 @pytest.mark.parametrize("behaviour", ["good", "ranges"])
@@ -52,7 +61,7 @@ def test_a_killed_download_is_repaired(tmp_path, behaviour):
     body = make_archive()
     (tmp_path / "facades.tar.gz.part").write_bytes(body[:1000])
     with serving(body, behaviour) as (mirror, asked):
-        pix2pix.fetch("facades", mirror, tmp_path)
+        fetch(mirror, tmp_path)
     assert asked == ["bytes=1000-"]
     assert (tmp_path / "facades.tar.gz").read_bytes() == body
 
@@ -61,7 +70,7 @@ def test_a_download_killed_just_before_its_end_is_repaired(tmp_path):
     body = make_archive()
     (tmp_path / "facades.tar.gz.part").write_bytes(body)
     with serving(body, "ranges") as (mirror, asked):
-        pix2pix.fetch("facades", mirror, tmp_path)
+        fetch(mirror, tmp_path)
     assert asked == [f"bytes={len(body)}-"]
     assert (tmp_path / "facades.tar.gz").read_bytes() == body
 
@@ -70,7 +79,7 @@ def test_a_killed_unpacking_is_repaired(tmp_path):
     (tmp_path / ".partial-facades/facades/train").mkdir(parents=True)
     (tmp_path / ".partial-facades/facades/train/half.png").write_bytes(b"half")
     (tmp_path / "facades.tar.gz").write_bytes(make_archive())
-    folder = pix2pix.fetch("facades", "http://127.0.0.1:1", tmp_path)
+    folder = fetch("http://127.0.0.1:1", tmp_path)
     assert not (folder / "train/half.png").exists()
     assert left_behind(tmp_path) == ["facades", "facades.tar.gz"]
 
@@ -83,11 +92,11 @@ def test_a_connection_that_breaks_off(tmp_path):
     assert "--mirror" in message
     assert not (tmp_path / "facades.tar.gz").exists()
     with serving(body, "ranges") as (mirror, _):
-        assert pix2pix.fetch("facades", mirror, tmp_path).is_dir()
+        assert fetch(mirror, tmp_path).is_dir()
 
 
 def test_a_server_that_falls_silent(tmp_path, monkeypatch):
-    monkeypatch.setattr(pix2pix, "NETWORK_TIMEOUT", 0.2)
+    monkeypatch.setattr(files, "NETWORK_TIMEOUT", 0.2)
     with serving(make_archive(), "slow") as (mirror, _):
         assert "timed out. Try again" in refused(mirror, tmp_path)
 
@@ -137,7 +146,7 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path, escape):
     cache = tmp_path / "cache"
     with serving(make_archive(escape=escape.format(tmp=tmp_path))) as (mirror, _):
         if escape.startswith("{"):  # an absolute name is taken as one inside the folder
-            pix2pix.fetch("facades", mirror, cache)
+            fetch(mirror, cache)
         else:
             assert "outside" in refused(mirror, cache)
             assert left_behind(cache) == []
@@ -149,9 +158,35 @@ def test_no_space_left(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pix2pix.tarfile.TarFile, "extractall", full)
+    monkeypatch.setattr(files.tarfile.TarFile, "extractall", full)
     with serving(make_archive()) as (mirror, _):
         message = refused(mirror, tmp_path)
     assert f"{tmp_path}: [Errno 28] No space left on device. Try again" in message
     assert "--data-dir FOLDER" in message
     assert left_behind(tmp_path) == ["facades.tar.gz"]  # it is whole, and need not be fetched again
+
+
+def test_a_file_never_takes_the_place_of_a_folder_but_a_folder_does(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/precious").write_text("kept")
+    with pytest.raises(OSError, match="Is a directory"):
+        write_text(tmp_path / "a", "text")
+    assert (tmp_path / "a/precious").read_text() == "kept"
+    with replace_when_complete(tmp_path / "a") as temporary:
+        temporary.mkdir()
+        (temporary / "new").touch()
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["a", "a/new"]
+
+
+def test_a_file_takes_its_name_only_when_it_is_complete(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def fail() -> None:
+        with replace_when_complete(path) as temporary:
+            temporary.write_text("half of the n")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("file.txt", "old")]

@@ -1,4 +1,4 @@
-"""Sections 5 and 6: the generator and the discriminator are the paper's."""
+"""The generator and the discriminator are the paper's."""
 
 import dataclasses
 
@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import image_to_image_translation as pix2pix
+import image_to_image_translation as script
+from pix2pix.options import Train, check_train, picture_size
 
 
 def count(weights: list) -> int:
@@ -15,10 +16,10 @@ def count(weights: list) -> int:
 
 
 def test_the_full_size_networks():
-    generator = pix2pix.build_generator(pix2pix.Train())
+    generator = script.build_generator(Train())
     assert count(generator.trainable_variables) == 54_413_955
     assert generator.input_shape == generator.output_shape == (None, 256, 256, 3)
-    discriminator = pix2pix.build_discriminator(pix2pix.Train())
+    discriminator = script.build_discriminator(Train())
     assert count(discriminator.trainable_variables) == 2_768_705
     assert discriminator.output_shape == (None, 30, 30, 1)
 
@@ -50,23 +51,23 @@ def kinds(network: keras.Model) -> list[type]:
     ],
 )
 def test_depth_follows_the_image_size(options, depth, innermost):
-    config = pix2pix.Train(generator_filters=2, discriminator_filters=2, **options)
-    pix2pix.check_config(config)
-    height, width = pix2pix.picture_size(config)
-    generator = pix2pix.build_generator(config)
+    config = Train(generator_filters=2, discriminator_filters=2, **options)
+    check_train(config)
+    height, width = picture_size(config)
+    generator = script.build_generator(config)
     assert generator.output_shape == (None, height, width, 3)
     down = [layer for layer in generator.layers if type(layer) is keras.layers.Conv2D]
     assert len(down) == depth
     assert down[-1].output.shape[1:3] == innermost
     assert kinds(generator).count(keras.layers.Dropout) == min(3, depth - 1)
-    logits = pix2pix.build_discriminator(config).output_shape
+    logits = script.build_discriminator(config).output_shape
     assert logits == (None, height // 8 - 2, width // 8 - 2, 1)
 
 
 @pytest.mark.parametrize(("source", "target"), [(1, 3), (3, 1), (4, 4), (1, 4)])
 def test_channels_on_both_sides(small, source, target):
     config = dataclasses.replace(small, source_channels=source, target_channels=target)
-    generator, discriminator = pix2pix.build_generator(config), pix2pix.build_discriminator(config)
+    generator, discriminator = script.build_generator(config), script.build_discriminator(config)
     assert generator.input_shape == (None, 32, 32, source)
     assert generator.output_shape == (None, 32, 32, target)
     assert [tuple(shape) for shape in discriminator.input_shape] == [
@@ -77,7 +78,7 @@ def test_channels_on_both_sides(small, source, target):
 
 @pytest.mark.parametrize("upsampling", ["transposed", "resize"])
 def test_upsampling(small, upsampling):
-    generator = pix2pix.build_generator(dataclasses.replace(small, upsampling=upsampling))
+    generator = script.build_generator(dataclasses.replace(small, upsampling=upsampling))
     assert generator.output_shape == (None, 32, 32, 3)
     resized = kinds(generator).count(keras.layers.UpSampling2D)
     transposed = kinds(generator).count(keras.layers.Conv2DTranspose)
@@ -90,7 +91,7 @@ def test_resizing_makes_no_checkerboard(small):
     for upsampling in ("transposed", "resize"):
         source = keras.Input((8, 8, 1))
         config = dataclasses.replace(small, upsampling=upsampling)
-        model = keras.Model(source, pix2pix.upsampled(source, 1, False, config))
+        model = keras.Model(source, script.upsample(source, 1, False, config))
         rng = np.random.default_rng(0)
         model.set_weights([rng.normal(size=weight.shape) for weight in model.get_weights()])
         made = np.asarray(model(np.ones((1, 8, 8, 1))))[0, 4:-4, 4:-4, 0]
@@ -102,7 +103,7 @@ def test_normalization(small):
     def network(kind: str, build) -> keras.Model:
         return build(dataclasses.replace(small, normalization=kind))
 
-    builds = (pix2pix.build_generator, 7), (pix2pix.build_discriminator, 3)
+    builds = (script.build_generator, 7), (script.build_discriminator, 3)
     for build, count in builds:
         own = {
             "instance": keras.layers.GroupNormalization,
@@ -121,7 +122,7 @@ def test_normalization(small):
 
 def test_batch_normalisation_uses_the_batch_and_later_its_moving_averages(small):
     config = dataclasses.replace(small, normalization="batch", batch_size=4)
-    generator = pix2pix.build_generator(config)
+    generator = script.build_generator(config)
     for layer in generator.layers:
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0
@@ -132,16 +133,16 @@ def test_batch_normalisation_uses_the_batch_and_later_its_moving_averages(small)
     step = tf.function(lambda: generator(sources, training=True))
     for _ in range(300):  # so many that nothing is left of the start
         step()
-    later = pix2pix.generate(generator, sources)
+    later = script.generate(generator, sources)
     of_batch = np.asarray(generator(sources, training=True))
     assert np.abs(later - of_batch).mean() < 0.1 * of_batch.std()  # averages of variances differ
-    np.testing.assert_allclose(pix2pix.generate(generator, sources[:1]), later[:1], atol=1e-6)
+    np.testing.assert_allclose(script.generate(generator, sources[:1]), later[:1], atol=1e-6)
 
 
 def test_a_patch_sees_70_by_70_pixels():
     # Instance statistics see the whole picture, so they are left out for this look at the wiring.
-    config = pix2pix.Train(discriminator_filters=4, normalization="none")
-    discriminator = pix2pix.build_discriminator(config)
+    config = Train(discriminator_filters=4, normalization="none")
+    discriminator = script.build_discriminator(config)
     image = tf.Variable(tf.random.stateless_normal([1, 256, 256, 3], [0, 0]))
     with tf.GradientTape() as tape:
         logit = discriminator([tf.zeros_like(image), image])[0, 15, 12, 0]
@@ -150,18 +151,18 @@ def test_a_patch_sees_70_by_70_pixels():
 
 
 def test_every_weight_learns(small):
-    run = pix2pix.new_run(dataclasses.replace(small, image_size=64))
+    state = script.new_state(dataclasses.replace(small, image_size=64))
     source, target = tf.random.stateless_uniform([2, 1, 64, 64, 3], [1, 2], minval=-1)
     with tf.GradientTape(persistent=True) as tape:
-        generated = run.generator(source, training=True)
-        logits = run.discriminator([source, generated], training=True)
-        losses = pix2pix.generator_losses(target, generated, logits, small)
-        discriminator = pix2pix.discriminator_loss(
-            run.discriminator([source, target]), logits, small
+        generated = state.generator(source, training=True)
+        logits = state.discriminator([source, generated], training=True)
+        losses = script.generator_losses(target, generated, logits, small)
+        discriminator = script.discriminator_loss(
+            state.discriminator([source, target]), logits, small
         )
     for network, loss in (
-        (run.generator, losses["generator_total"]),
-        (run.discriminator, discriminator),
+        (state.generator, losses["generator_total"]),
+        (state.discriminator, discriminator),
     ):
         gradients = tape.gradient(loss, [weight.value for weight in network.trainable_variables])
         learning = [np.any(np.abs(gradient) > 0) for gradient in gradients]
@@ -170,16 +171,16 @@ def test_every_weight_learns(small):
 
 
 def test_a_result_does_not_depend_on_the_others_of_its_batch(small):
-    generator = pix2pix.build_generator(small)
+    generator = script.build_generator(small)
     sources = tf.random.stateless_uniform([4, 32, 32, 3], [5, 6], minval=-1)
-    together = pix2pix.generate(generator, sources)
-    alone = tf.concat([pix2pix.generate(generator, source[None]) for source in sources], axis=0)
+    together = script.generate(generator, sources)
+    alone = tf.concat([script.generate(generator, source[None]) for source in sources], axis=0)
     np.testing.assert_allclose(together, alone, atol=1e-6)
-    np.testing.assert_array_equal(together, pix2pix.generate(generator, sources))  # no dropout
+    np.testing.assert_array_equal(together, script.generate(generator, sources))  # no dropout
 
 
 def test_dropout_is_noise_only_in_training(small):
-    generator = pix2pix.build_generator(small)
+    generator = script.build_generator(small)
     source = tf.random.stateless_uniform([1, 32, 32, 3], [5, 6], minval=-1)
     first, second = (generator(source, training=True) for _ in range(2))
     assert np.abs(first - second).max() > 1e-3

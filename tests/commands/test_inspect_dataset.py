@@ -1,4 +1,4 @@
-"""Section 12: looking at a dataset before training."""
+"""What inspect says and draws of a dataset, before training."""
 
 import dataclasses
 
@@ -7,12 +7,16 @@ import pytest
 from conftest import errors, flags, make_pair, small_task, start
 from PIL import Image
 
-import image_to_image_translation as pix2pix
+import image_to_image_translation as script
+from pix2pix import command_line
+from pix2pix.commands.inspect_dataset import inspect_dataset
+from pix2pix.support.tasks import TASKS
+from pix2pix.support.terminal import UserError
 
 
 def test_a_sound_dataset(small, pair_folder, capsys):
     config = dataclasses.replace(small, dataset=str(pair_folder))
-    sheet = pix2pix.inspect(config)
+    sheet = inspect_dataset(config)
     assert capsys.readouterr().out.splitlines() == [
         "train     6 pairs: 40×40, source RGB, target RGB, 6 PNG",
         "val       2 pairs: 40×40, source RGB, target RGB, 2 PNG",
@@ -24,9 +28,9 @@ def test_a_sound_dataset(small, pair_folder, capsys):
     panel = np.asarray(Image.open(sheet).convert("RGB"))
     assert panel.shape == (28 + 3 * (256 + 8), 8 + 8 * (256 + 8), 3)  # 3 pairs, 2 + 3·2 columns
     cells = [panel[28:284:8, 8 + k * 264 :][:, :256:8] for k in range(8)]
-    pairs = pix2pix.find_pairs(config)[0]["train"]
+    pairs = script.find_splits(config)[0]["train"]
     for cell, whole in zip(cells[:2], pairs.read(0), strict=True):
-        np.testing.assert_array_equal(cell, pix2pix.fit(whole, (32, 32), config))
+        np.testing.assert_array_equal(cell, script.fit_to_size(whole, (32, 32), config))
     assert len({cell.tobytes() for cell in cells[::2]}) == 4  # three draws, none alike
 
 
@@ -35,8 +39,8 @@ def test_everything_that_is_broken_is_listed(small, pair_folder, tmp_path, capsy
     Image.new("L", (60, 30)).save(pair_folder / "train/7.bmp")
     for k in range(12):
         (pair_folder / f"val/broken-{k:02}.jpg").write_bytes(b"")
-    with pytest.raises(pix2pix.UserError) as refusal:
-        pix2pix.inspect(dataclasses.replace(small, dataset=str(pair_folder)))
+    with pytest.raises(UserError) as refusal:
+        inspect_dataset(dataclasses.replace(small, dataset=str(pair_folder)))
     message = str(refusal.value)
     assert message.startswith(f"{pair_folder}: 12 broken, see above.")
     said = capsys.readouterr().out
@@ -45,22 +49,22 @@ def test_everything_that_is_broken_is_listed(small, pair_folder, tmp_path, capsy
     for k in range(12):
         assert f"Broken    {pair_folder}/val/broken-{k:02}.jpg: not a readable picture" in said
     assert (small.output / "pairs-inspect.png").exists()  # of what is sound
-    pix2pix.inspect(dataclasses.replace(small, dataset=str(pair_folder), skip_broken=True))
+    inspect_dataset(dataclasses.replace(small, dataset=str(pair_folder), skip_broken=True))
 
 
 def test_nothing_sound(small, tmp_path, capsys):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/1.png").write_bytes(b"")
-    with pytest.raises(pix2pix.UserError, match=r"1.png: not a readable picture"):
-        pix2pix.inspect(dataclasses.replace(small, dataset=str(tmp_path / "broken")))
+    with pytest.raises(UserError, match=r"1.png: not a readable picture"):
+        inspect_dataset(dataclasses.replace(small, dataset=str(tmp_path / "broken")))
     assert "Broken    " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("task", ["colorize", "super-resolve", "sketch", "inpaint"])
 def test_tasks(small, task, capsys):
-    sheet = pix2pix.inspect(small_task(small, task))
+    sheet = inspect_dataset(small_task(small, task))
     assert sheet.name == f"synthetic-{task}-inspect.png"
-    source = pix2pix.TASKS[task][0]
+    source = TASKS[task].source_name
     said = capsys.readouterr().out
     assert f"Direction AtoB: {source} (" in said
     assert "→ photo (RGB) at 32×32" in said
@@ -76,7 +80,7 @@ def test_what_a_person_types(small, pair_folder, capsys):
     assert stdout.startswith("train     6 pairs: ")
     (pair_folder / "test/0.png").write_bytes(b"")
     with pytest.raises(SystemExit) as exit:
-        pix2pix.main(["inspect", str(pair_folder), f"--output={small.output}"])
+        command_line.main(["inspect", str(pair_folder), f"--output={small.output}"])
     assert exit.value.code == 1
     assert capsys.readouterr().err == (
         f"error: {pair_folder}: 1 broken, see above. Mend or remove them, or train without them "

@@ -1,8 +1,7 @@
-"""Section 12: pictures in, pictures out."""
+"""Translating: pictures in, pictures out."""
 
 import dataclasses
 import shutil
-import subprocess
 import weakref
 
 import keras
@@ -10,9 +9,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import copying, make_pair, make_picture, make_run, pixels_of, small_task
+from helpers import translate, written
 from PIL import Image
 
-import image_to_image_translation as pix2pix
+import image_to_image_translation as script
+from pix2pix import command_line
+from pix2pix.commands import translate as translate_module
+from pix2pix.commands.trained_run import open_run
+from pix2pix.commands.translate import place_windows
+from pix2pix.support.pictures import LUMA, from_pixels, read_picture, resize, to_pixels
+from pix2pix.support.terminal import UsageError, UserError
 
 
 @pytest.fixture
@@ -23,14 +29,6 @@ def run(small, tmp_path):
 @pytest.fixture
 def copy(small, tmp_path):
     return make_run(tmp_path / "copy", small, copying())
-
-
-def translate(run, *inputs, **options):
-    return pix2pix.translate(pix2pix.Translate(run, tuple(map(str, inputs)), **options))
-
-
-def written(folder):
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +74,7 @@ def test_results_inside_the_folder_of_the_inputs_are_no_inputs(copy, tmp_path, c
 @pytest.mark.parametrize("name", ["nowhere.png", "*.gif", "empty"])
 def test_an_input_that_is_nothing_is_named(copy, tmp_path, name):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(pix2pix.UserError, match="no pictures there") as refusal:
+    with pytest.raises(UserError, match="no pictures there") as refusal:
         translate(copy, tmp_path / name)
     assert str(refusal.value).startswith(str(tmp_path / name))
 
@@ -84,11 +82,11 @@ def test_an_input_that_is_nothing_is_named(copy, tmp_path, name):
 def test_no_two_results_go_to_one_place_and_none_onto_an_input(copy, tmp_path):
     make_picture(tmp_path / "a" / "1.png", 32, 32)
     make_picture(tmp_path / "b" / "1.jpg", 32, 32)
-    with pytest.raises(pix2pix.UserError, match="would both become") as refusal:
+    with pytest.raises(UserError, match="would both become") as refusal:
         translate(copy, tmp_path / "a", tmp_path / "b", output=tmp_path / "out")
     assert "a/1.png" in str(refusal.value)
     assert "b/1.jpg" in str(refusal.value)
-    with pytest.raises(pix2pix.UserError, match="is one of the inputs"):
+    with pytest.raises(UserError, match="is one of the inputs"):
         translate(copy, tmp_path / "a", output=tmp_path / "a", overwrite=True)
     assert not (tmp_path / "out").exists()
 
@@ -114,7 +112,7 @@ def test_what_cannot_be_read_is_reported_and_the_rest_is_done(copy, tmp_path, ca
     whole = (tmp_path / "in/2.png").read_bytes()
     (tmp_path / "in/2.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(SystemExit) as exit:
-        pix2pix.main(["translate", str(copy), str(tmp_path / "in"), "--output", "out"])
+        command_line.main(["translate", str(copy), str(tmp_path / "in"), "--output", "out"])
     said = capsys.readouterr()
     assert exit.value.code == 1
     assert written(tmp_path / "out") == {"0.png", "1.png", "3.png", "4.png"}
@@ -138,13 +136,13 @@ def test_a_result_does_not_depend_on_its_batch_or_the_other_pictures(run, tmp_pa
 def test_a_translation_is_what_the_training_would_show(small, pair_folder, tmp_path):
     config = dataclasses.replace(small, dataset=str(pair_folder), direction="BtoA")
     run = make_run(tmp_path / "run", config)
-    trained = pix2pix.load_run(run)
-    pairs = pix2pix.find_pairs(config)[0]["val"]
-    sources, _ = pix2pix.examples(pairs, (0, 1), trained.config)
+    trained = open_run(run)
+    pairs = script.find_splits(config)[0]["val"]
+    sources, _ = script.examples(pairs, (0, 1), trained.config)
     translate(run, pair_folder / "val", output=tmp_path / "out", pairs=True)
     for k in range(2):
-        shown = pix2pix.to_pixels(pix2pix.generate(trained.generator, sources)[k])
-        back = pix2pix.resized(shown, (40, 40), Image.Resampling.BICUBIC)
+        shown = to_pixels(script.generate(trained.generator, sources)[k])
+        back = resize(shown, (40, 40), Image.Resampling.BICUBIC)
         np.testing.assert_array_equal(pixels_of(tmp_path / f"out/{k}.png"), back)
 
 
@@ -181,7 +179,7 @@ def test_native_copies_16_bits_exactly(small, tmp_path):
 @pytest.mark.parametrize(("length", "size", "zoom"), [(32, 32, 1), (33, 32, 1), (500, 32, 4)])
 def test_windows_cover_everything_once(length, size, zoom):
     total, last = np.zeros(length * zoom), 0
-    for begin, share in pix2pix.windows(length, size, zoom).items():
+    for begin, share in place_windows(length, size, zoom).items():
         assert begin - last <= size // 2 + 1
         assert share.shape == (size * zoom,)
         total[begin * zoom : (begin + size) * zoom] += share
@@ -203,10 +201,13 @@ def test_native_shows_no_seams_though_each_window_differs(small, tmp_path):
 
 
 def test_the_generator_never_gets_more_than_a_batch_of_windows(run, tmp_path, monkeypatch):
-    shapes, generate = set(), pix2pix.generate
-    monkeypatch.setattr(
-        pix2pix, "generate", lambda g, s, noise: shapes.add(tuple(s.shape)) or generate(g, s, noise)
-    )
+    shapes = set()
+
+    def generate(generator, source, noise):
+        shapes.add(tuple(source.shape))
+        return script.generate(generator, source, noise)
+
+    monkeypatch.setattr(translate_module, "generate", generate)
     make_picture(tmp_path / "1.png", 200, 150)
     translate(run, tmp_path / "1.png", output=tmp_path / "out", native=True, batch_size=4)
     assert shapes == {(4, 32, 32, 3)}
@@ -227,18 +228,6 @@ def test_samples_differ_are_seeded_and_do_not_depend_on_other_pictures(run, tmp_
     assert not np.array_equal(pixels_of(tmp_path / "3/b-2.png"), first["b-2.png"])
     translate(run, tmp_path / "b.png", output=tmp_path / "4")
     assert not np.array_equal(pixels_of(tmp_path / "4/b.png"), first["b-1.png"])
-
-
-def test_samples_leave_batch_statistics_alone(small, tmp_path):
-    config = dataclasses.replace(small, normalization="batch", batch_size=2)
-    trained = pix2pix.load_run(make_run(tmp_path / "run", config))
-    before = [weight.numpy() for weight in trained.generator.weights]
-    first = pix2pix.generate(trained.generator, tf.zeros([1, 32, 32, 3]), False)
-    pix2pix.generate(trained.generator, tf.ones([1, 32, 32, 3]), True)
-    for old, weight in zip(before, trained.generator.weights, strict=True):
-        np.testing.assert_array_equal(old, weight)
-    again = pix2pix.generate(trained.generator, tf.zeros([1, 32, 32, 3]), False)
-    np.testing.assert_array_equal(first, again)
 
 
 def test_side_by_side_puts_the_input_first(run, tmp_path):
@@ -280,7 +269,7 @@ def test_colorize_keeps_the_brightness_of_every_pixel_at_full_size(small, tmp_pa
     translate(run, tmp_path / "1.png", output=tmp_path / "out")
     colour = pixels_of(tmp_path / "out/1.png")
     assert colour.shape == (90, 70, 3)
-    assert np.abs(colour @ np.array(pix2pix.LUMA) - grey).max() <= 1
+    assert np.abs(colour @ np.array(LUMA) - grey).max() <= 1
 
 
 def test_super_resolve_enlarges_pictures_of_any_size(small, tmp_path):
@@ -290,10 +279,10 @@ def test_super_resolve_enlarges_pictures_of_any_size(small, tmp_path):
     make_picture(tmp_path / "2.png", 30, 21)
     translate(run, tmp_path / "1.png", tmp_path / "2.png", output=tmp_path / "out")
     assert pixels_of(tmp_path / "out/2.png").shape == (120, 84, 3)
-    trained = pix2pix.load_run(run)
-    small_one = pix2pix.normalise(pixels_of(tmp_path / "1.png"))
+    trained = open_run(run)
+    small_one = from_pixels(pixels_of(tmp_path / "1.png"))
     source = tf.clip_by_value(tf.image.resize(small_one, (32, 32), "bicubic"), -1, 1)
-    expected = pix2pix.to_pixels(pix2pix.generate(trained.generator, source[None])[0])
+    expected = to_pixels(script.generate(trained.generator, source[None])[0])
     np.testing.assert_array_equal(pixels_of(tmp_path / "out/1.png"), expected)
 
 
@@ -319,7 +308,7 @@ def test_inpaint_fills_holes_and_keeps_the_rest(small, tmp_path, native):
 def test_inpaint_refuses_a_picture_without_holes(small, tmp_path, capsys):
     run = make_run(tmp_path / "run", small_task(small, "inpaint"))
     make_picture(tmp_path / "1.png", 32, 32)
-    with pytest.raises(pix2pix.UserError, match="1 could not be translated"):
+    with pytest.raises(UserError, match="1 could not be translated"):
         translate(run, tmp_path / "1.png", output=tmp_path / "out")
     assert "nothing is transparent, so there is nothing to fill" in capsys.readouterr().out
 
@@ -344,113 +333,21 @@ def test_16_bits_in_every_channel_reach_the_png(small, tmp_path):
     deep = np.random.default_rng(0).integers(0, 65536, (32, 32, 3), dtype=np.uint16)
     (tmp_path / "1.png").write_bytes(tf.io.encode_png(deep).numpy())
     translate(run, tmp_path / "1.png", output=tmp_path / "out")
-    np.testing.assert_array_equal(pix2pix.read_picture(tmp_path / "out/1.png"), deep)
+    np.testing.assert_array_equal(read_picture(tmp_path / "out/1.png"), deep)
     translate(run, tmp_path / "1.png", output=tmp_path / "out", format="webp")
     assert Image.open(tmp_path / "out/1.webp").mode == "RGB"
 
 
-needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="there is no ffmpeg")
-
-
-def probe(path, entries):
-    command = ["ffprobe", "-v", "error", "-show_entries", entries, "-of", "csv=p=0", str(path)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-
-
-@needs_ffmpeg
-def test_a_video_comes_back_as_a_video_with_its_sound(copy, tmp_path, capsys):
-    picture = ["-f", "lavfi", "-i", "testsrc=size=62x34:rate=10:duration=1.2"]
-    sound = ["-f", "lavfi", "-i", "sine=duration=1.2", "-c:a", "aac", "-pix_fmt", "yuv420p"]
-    clip = tmp_path / "clip.mp4"
-    subprocess.run(["ffmpeg", "-v", "error", *picture, *sound, clip], check=True)
-    translate(copy, clip, output=tmp_path / "out", native=True)
-    assert written(tmp_path / "out") == {"clip.mp4"}
-    result = tmp_path / "out/clip.mp4"
-    assert probe(result, "stream=codec_type") == ["video", "audio"]
-    streams = "stream=width,height,r_frame_rate,nb_frames"
-    assert probe(result, streams)[0] == probe(clip, streams)[0] == "62,34,10/1,12"
-    before, after = (next(pix2pix.read_frames(each, "10")) for each in (clip, result))
-    assert np.abs(before.astype(int) - after).mean() < 6  # the encoder's doing
-    assert "Wrote     1 of 1" in capsys.readouterr().out
-
-
-@needs_ffmpeg
-def test_a_broken_video_is_one_line_and_the_rest_is_done(copy, tmp_path, capsys):
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in/clip.mp4").write_bytes(b"no video")
-    make_picture(tmp_path / "in/1.png", 8, 8)
-    with pytest.raises(pix2pix.UserError, match="1 could not be translated"):
-        translate(copy, tmp_path / "in", output=tmp_path / "out")
-    assert f"Skipped   {tmp_path}/in/clip.mp4: not a readable video" in capsys.readouterr().out
-    assert written(tmp_path / "out") == {"1.png"}
-
-
-@needs_ffmpeg
-def test_a_video_that_cannot_be_written_leaves_nothing(copy, tmp_path, capsys):
-    clip = tmp_path / "clip.mp4"
-    source = ["-f", "lavfi", "-i", "testsrc=size=64x32:rate=10:duration=1"]
-    subprocess.run(["ffmpeg", "-v", "error", *source, clip], check=True)
-    odd = clip.rename(tmp_path / "clip.avi")  # read by its content
-    (tmp_path / "out").mkdir()
-    translate(copy, odd, output=tmp_path / "out")
-    assert probe(tmp_path / "out/clip.avi", "stream=codec_type") == ["video"]
-    with pytest.raises(pix2pix.UserError, match="ffmpeg could not write its translation"):
-        pix2pix.write_frames(
-            [np.zeros((8, 8, 3), np.uint8)] * 9, "10", odd, tmp_path / "out/clip.nonsense"
-        )
-
-
-def test_without_ffmpeg_a_video_is_one_line(copy, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    (tmp_path / "clip.mp4").touch()
-    with pytest.raises(pix2pix.UserError, match="1 could not be translated"):
-        translate(copy, tmp_path / "clip.mp4", output=tmp_path / "out")
-    assert "Skipped   ffprobe: not found; install ffmpeg" in capsys.readouterr().out
-
-
-def test_a_generator_alone_is_as_good_as_its_run(copy, tmp_path):
-    pixels = make_picture(tmp_path / "1.png", 32, 32)
-    shutil.move(copy / "generator.keras", tmp_path / "mine.keras")
-    translate(tmp_path / "mine.keras", tmp_path / "1.png", output=tmp_path / "out")
-    np.testing.assert_array_equal(pixels_of(tmp_path / "out/1.png"), pixels)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("none.keras", None, "there is no such file; name a run folder"),
-        ("folder", None, "there is no such file; it comes with the first checkpoint"),
-        ("photo.keras", b"not a zip", "not a sound generator.keras"),
-    ],
-)
-def test_what_is_no_run_is_one_line(tmp_path, name, content, said):
-    (tmp_path / "folder").mkdir()
-    if content:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(pix2pix.UserError, match=said):
-        pix2pix.load_run(tmp_path / name)
-
-
-def test_a_generator_of_another_program_or_cut_short_is_one_line(copy, tmp_path):
-    copying().save(tmp_path / "theirs.keras")
-    with pytest.raises(pix2pix.UserError, match=r"theirs\.keras"):
-        pix2pix.load_run(tmp_path / "theirs.keras")
-    whole = (copy / "generator.keras").read_bytes()
-    (copy / "generator.keras").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(pix2pix.UserError, match="not a sound generator.keras"):
-        pix2pix.load_run(copy)
-
-
 def test_pictures_are_let_go_when_they_are_written(copy, tmp_path, monkeypatch):
-    alive, most, load = weakref.WeakSet(), [], pix2pix.load
+    alive, most, load_pixels = weakref.WeakSet(), [], translate_module.load_pixels
 
-    def counted(*arguments):
-        job = load(*arguments)
-        alive.add(job)
+    def load_and_count(*arguments):
+        loaded = load_pixels(*arguments)
+        alive.add(loaded)
         most.append(len(alive))
-        return job
+        return loaded
 
-    monkeypatch.setattr(pix2pix, "load", counted)
+    monkeypatch.setattr(translate_module, "load_pixels", load_and_count)
     for k in range(60):
         make_picture(tmp_path / f"in/{k}.png", 8, 8)
     translate(copy, tmp_path / "in", output=tmp_path / "out", batch_size=2)
@@ -468,7 +365,7 @@ def test_pictures_are_let_go_when_they_are_written(copy, tmp_path, monkeypatch):
 )
 def test_options_that_make_no_sense_are_one_line(copy, tmp_path, options, said):
     (tmp_path / "clip.mp4").touch()
-    with pytest.raises(pix2pix.UsageError, match=said):
+    with pytest.raises(UsageError, match=said):
         translate(copy, tmp_path / "clip.mp4", **options)
-    with pytest.raises(pix2pix.UsageError, match="translate wants to know what"):
+    with pytest.raises(UsageError, match="translate wants to know what"):
         translate(copy)

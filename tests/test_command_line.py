@@ -1,4 +1,4 @@
-"""Section 13: flags, saved configurations, and errors of one line."""
+"""Flags, saved configurations, and errors of one line."""
 
 import dataclasses
 import json
@@ -7,7 +7,10 @@ import pytest
 import tensorflow as tf
 from conftest import errors, flags, make_pair, start
 
-import image_to_image_translation as pix2pix
+import image_to_image_translation as script
+from pix2pix import command_line
+from pix2pix.options import Inspect, Train, flag, run_folder
+from pix2pix.support.terminal import UsageError, UserError
 
 
 @pytest.fixture(autouse=True)
@@ -15,20 +18,25 @@ def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+def parsed_options(*arguments: str) -> Train:
+    """The options that these arguments mean."""
+    return command_line.parse(arguments)[1]
+
+
 def test_no_arguments_mean_train_on_facades():
-    assert pix2pix.parse([]) == pix2pix.parse(["train"]) == pix2pix.Train()
+    assert command_line.parse([]) == command_line.parse(["train"]) == ("train", Train())
 
 
 def test_flags():
-    parsed = pix2pix.parse(["train", "--dataset", "maps", "--steps", "7", "--direction=BtoA"])
-    assert parsed == pix2pix.Train(dataset="maps", steps=7, direction="BtoA")
-    parsed = pix2pix.parse(["--no-flip", "--crop", "--image-size", "256x512", "--depth", "7"])
-    assert parsed == pix2pix.Train(flip=False, crop=True, image_size="256x512", depth=7)
-    assert pix2pix.parse(["--image-size", "512"]).image_size == 512
+    parsed = parsed_options("train", "--dataset", "maps", "--steps", "7", "--direction=BtoA")
+    assert parsed == Train(dataset="maps", steps=7, direction="BtoA")
+    parsed = parsed_options("--no-flip", "--crop", "--image-size", "256x512", "--depth", "7")
+    assert parsed == Train(flip=False, crop=True, image_size="256x512", depth=7)
+    assert parsed_options("--image-size", "512").image_size == 512
 
 
 def test_every_option_survives_a_saved_configuration(tmp_path):
-    config = pix2pix.Train(
+    config = Train(
         source_dir=tmp_path,
         target_dir=tmp_path,
         direction="BtoA",
@@ -53,46 +61,46 @@ def test_every_option_survives_a_saved_configuration(tmp_path):
         precision="bfloat16",
         xla="off",
     )
-    assert pix2pix.parse(flags(config)) == config
+    assert parsed_options(*flags(config)) == config
 
 
 @pytest.mark.parametrize("arguments", [["--stepz", "3"], ["--steps", "many"], ["translate"]])
 def test_an_unknown_flag_is_a_usage_error(arguments, capsys):
     with pytest.raises(SystemExit) as exit:
-        pix2pix.main(arguments)
+        command_line.main(arguments)
     assert exit.value.code == 2
     assert arguments[0] in capsys.readouterr().err
 
 
 def test_help_explains_every_option(capsys):
     with pytest.raises(SystemExit) as exit:
-        pix2pix.parse(["--help"])
+        command_line.parse(["--help"])
     assert exit.value.code == 0
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    for field in dataclasses.fields(pix2pix.Train):
-        assert pix2pix.flag(field.name) in text
+    for field in dataclasses.fields(Train):
+        assert flag(field.name) in text
     assert "How much the L1 distance to the ground truth counts" in text
 
 
 def test_flags_beat_a_saved_configuration(tmp_path):
-    saved = dataclasses.asdict(pix2pix.Train(dataset="maps", steps=7, seed=5, name="old"))
+    saved = dataclasses.asdict(Train(dataset="maps", steps=7, seed=5, name="old"))
     path = tmp_path / "saved.json"
     path.write_text(json.dumps({**saved, "found": {}}, default=str))
-    parsed = pix2pix.parse(["--config", str(path), "--steps", "9"])
+    parsed = parsed_options("--config", str(path), "--steps", "9")
     assert (parsed.dataset, parsed.steps, parsed.seed, parsed.name) == ("maps", 9, 5, "old")
-    assert pix2pix.parse(["--config", str(path), "--name", "new"]).name == "new"
+    assert parsed_options("--config", str(path), "--name", "new").name == "new"
 
 
 def test_a_run_folder_can_be_renamed(small, tmp_path):
-    pix2pix.train(dataclasses.replace(small, name="before"))
+    script.train(dataclasses.replace(small, name="before"))
     (small.output / "before").rename(small.output / "after")
-    parsed = pix2pix.parse(["--output", str(small.output), "--name", "after"])
-    assert pix2pix.run_folder(parsed) == small.output / "after"
+    parsed = parsed_options("--output", str(small.output), "--name", "after")
+    assert run_folder(parsed) == small.output / "after"
 
 
 def test_going_on_needs_no_flag_to_be_repeated(small):
-    pix2pix.train(dataclasses.replace(small, name="mine", l1_weight=10.0))
-    parsed = pix2pix.parse(["--output", str(small.output), "--name", "mine", "--steps", "6"])
+    script.train(dataclasses.replace(small, name="mine", l1_weight=10.0))
+    parsed = parsed_options("--output", str(small.output), "--name", "mine", "--steps", "6")
     expected = dataclasses.replace(small, name="mine", l1_weight=10.0, steps=6)
     assert parsed == expected
 
@@ -101,21 +109,22 @@ def test_a_dataset_on_the_command_line_beats_remembered_folders(small, tmp_path)
     for folder in ("s", "d", "other"):
         make_pair(tmp_path / folder / "1.png", 40)
     told = {"source_dir": tmp_path / "s", "target_dir": tmp_path / "d", "dataset": "facades"}
-    folder = pix2pix.train(dataclasses.replace(small, **told))
+    folder = script.train(dataclasses.replace(small, **told))
     assert folder.name == "s_to_d"
     again = ["--config", str(folder / "config.json"), "--name", "new"]
-    parsed = pix2pix.parse([*again, "--dataset", str(tmp_path / "other")])
+    parsed = parsed_options(*again, "--dataset", str(tmp_path / "other"))
     assert (parsed.dataset, parsed.source_dir) == (str(tmp_path / "other"), None)
-    parsed = pix2pix.parse([*again, "--source-dir=x", "--target-dir=y"])
+    parsed = parsed_options(*again, "--source-dir=x", "--target-dir=y")
     assert (str(parsed.source_dir), str(parsed.target_dir)) == ("x", "y")
-    inspected = pix2pix.parse(["inspect", *again])
-    assert isinstance(inspected, pix2pix.Inspect)
+    name, inspected = command_line.parse(["inspect", *again])
+    assert name == "inspect"
+    assert isinstance(inspected, Inspect)
     assert inspected.source_dir == tmp_path / "s"
 
 
 def test_a_dataset_may_come_first_without_its_flag():
     for command in ([], ["train"], ["inspect"]):
-        parsed = pix2pix.parse([*command, "my_pairs", "--steps", "7"])
+        parsed = parsed_options(*command, "my_pairs", "--steps", "7")
         assert (parsed.dataset, parsed.steps) == ("my_pairs", 7)
 
 
@@ -124,7 +133,7 @@ def test_a_broken_configuration_is_named(tmp_path, content, capsys):
     path = tmp_path / "broken.json"
     path.write_text(content)
     with pytest.raises(SystemExit) as exit:
-        pix2pix.main(["--config", str(path)])
+        command_line.main(["--config", str(path)])
     assert exit.value.code == 1
     message = capsys.readouterr().err
     assert message.startswith(f"error: {path}: ")
@@ -133,15 +142,15 @@ def test_a_broken_configuration_is_named(tmp_path, content, capsys):
 
 def test_a_configuration_that_is_not_there(capsys):
     with pytest.raises(SystemExit):
-        pix2pix.main(["--config", "nowhere.json"])
+        command_line.main(["--config", "nowhere.json"])
     assert "nowhere.json" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
-        (pix2pix.UserError("what and how"), 1, "error: what and how\n"),
-        (pix2pix.UsageError("--flag must"), 2, "error: --flag must\n"),
+        (UserError("what and how"), 1, "error: what and how\n"),
+        (UsageError("--flag must"), 2, "error: --flag must\n"),
         (PermissionError(13, "Permission denied", "/f"), 1, "Permission denied: '/f'\n"),
         (OSError(28, "No space left on device", "/f"), 1, "Free some space and start again"),
         (tf.errors.ResourceExhaustedError(None, None, "OOM\nat op"), 1, "--batch-size"),
@@ -152,9 +161,9 @@ def test_errors_end_in_one_line(monkeypatch, capsys, error, status, said):
     def fail(_):
         raise error
 
-    monkeypatch.setitem(pix2pix.COMMANDS, "train", (pix2pix.Train, fail))
+    monkeypatch.setattr(script, "train", fail)
     with pytest.raises(SystemExit) as exit:
-        pix2pix.main([])
+        command_line.main([])
     assert exit.value.code == status
     message = capsys.readouterr().err
     assert said in message
@@ -162,17 +171,17 @@ def test_errors_end_in_one_line(monkeypatch, capsys, error, status, said):
 
 
 def test_a_pair_that_goes_bad_during_training_is_named(small, pair_folder, monkeypatch, capsys):
-    check = pix2pix.check_pairs
+    check = script.check_split
 
     def check_and_spoil(*arguments):
-        report = check(*arguments)
+        checked = check(*arguments)
         (pair_folder / "train/4.png").write_bytes(b"not any more")
-        return report
+        return checked
 
-    monkeypatch.setattr(pix2pix, "check_pairs", check_and_spoil)
-    monkeypatch.setattr(pix2pix, "CACHE_BYTES", 0)
+    monkeypatch.setattr(script, "check_split", check_and_spoil)
+    monkeypatch.setattr(script, "CACHE_BYTES", 0)
     with pytest.raises(SystemExit) as exit:
-        pix2pix.main(flags(dataclasses.replace(small, dataset=str(pair_folder), steps=12)))
+        command_line.main(flags(dataclasses.replace(small, dataset=str(pair_folder), steps=12)))
     assert exit.value.code == 1
     message = capsys.readouterr().err
     assert message.startswith(f"error: {pair_folder / 'train/4.png'}: not a readable picture")

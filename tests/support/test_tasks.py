@@ -1,4 +1,4 @@
-"""Section 4f: what each task makes of a photo, and what the generator keeps of it."""
+"""What each task makes of a photo, and what the generator keeps of it."""
 
 import dataclasses
 
@@ -8,24 +8,28 @@ import pytest
 import tensorflow as tf
 from conftest import small_task
 
-import image_to_image_translation as pix2pix
+import image_to_image_translation as script
+from pix2pix.options import Train, picture_size
+from pix2pix.support.pictures import from_pixels
+from pix2pix.support.synthetic import draw_facade
+from pix2pix.support.tasks import draw_holes
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
-def examples(config: pix2pix.Train, count: int = 4) -> tuple:
+def examples(config: Train, count: int = 4) -> tuple:
     """The resolved configuration, and sources and targets of a few pairs as they are."""
-    splits, direction = pix2pix.find_pairs(config)
-    first = dataclasses.replace(splits["train"], names=splits["train"].names[:count])
-    report = pix2pix.check_pairs(first, config, "train")
-    config, _ = pix2pix.decide(config, direction, report.kinds)
-    return config, *map(np.asarray, pix2pix.examples(first, report.sound, config))
+    splits, direction = script.find_splits(config)
+    first = dataclasses.replace(splits["train"], pairs=splits["train"].pairs[:count])
+    sound = script.check_split(first, "train", config)
+    config, _ = script.settle_channels_and_depth(config, direction, sound.kinds)
+    return config, *map(np.asarray, script.examples(sound, range(len(sound)), config))
 
 
-def photos(config: pix2pix.Train) -> np.ndarray:
+def photos(config: Train) -> np.ndarray:
     """The photos that these pairs are made from."""
-    drawn = [pix2pix.draw_facade(0, k, pix2pix.picture_size(config))[0] for k in range(4)]
-    return np.stack([pix2pix.normalise(photo) for photo in drawn])
+    drawn = [draw_facade(0, k, picture_size(config))[0] for k in range(4)]
+    return np.stack([from_pixels(photo) for photo in drawn])
 
 
 def test_colorize_gives_the_luminance(small):
@@ -37,12 +41,12 @@ def test_colorize_gives_the_luminance(small):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_colorize_keeps_the_luminance_whatever_the_weights(small, precision):
     config, sources, _ = examples(small_task(small, "colorize", precision=precision))
-    generator = pix2pix.new_run(config).generator
+    generator = script.new_state(config).generator
     for weight in generator.trainable_variables:  # far from grey, so that limits are met
         weight.assign(weight * 30)
     sources = sources.copy()
     sources[0, :8], sources[0, 8:16] = -1, 1  # black and white have no colour
-    generated = np.asarray(pix2pix.generate(generator, sources))
+    generated = np.asarray(script.generate(generator, sources))
     assert generated.shape == (4, 32, 32, 3)
     np.testing.assert_allclose(generated @ LUMA, sources[..., 0], atol=2e-6)
     assert np.abs(generated).max() <= 1 + 1e-6
@@ -60,7 +64,8 @@ def test_colorize_can_make_every_colour(small):
     grey = (target @ LUMA)[..., None].astype(np.float32)
     blue, red = (target[..., 2:] - grey) / 1.772, (target[..., :1] - grey) / 1.402
     source, chroma = keras.Input((32, 32, 1)), keras.Input((32, 32, 2))
-    model = keras.Model([source, chroma], pix2pix.finished(chroma, source, "colorize"))
+    colour = script.task_of(config).finish(keras.ops.tanh(chroma), source)
+    model = keras.Model([source, chroma], colour)
     limit = 1 - 1e-6
     wanted = np.arctanh(np.clip(np.concatenate([blue, red], -1), -limit, limit))
     made = model([grey, wanted.astype(np.float32)])
@@ -91,10 +96,11 @@ def test_sketch_draws_dark_lines_where_things_meet(small):
     assert 0.02 < (sources < 0).mean() < 0.4
     step = np.full((64, 64, 3), 0.5, np.float32)
     step[:, 32:] = -0.5
-    line = np.asarray(pix2pix.make_source(tf.constant(step), config, [0, 0]))[..., 0]
+    task = script.task_of(config)
+    line = np.asarray(task.make_source(tf.constant(step), [0, 0]))[..., 0]
     assert (line[:, 32:34] == -1).all()  # on the dark side of the edge
     assert (np.delete(line, [32, 33], axis=1) == 1).all()  # and nowhere else, borders included
-    grey = np.asarray(pix2pix.make_source(tf.constant(step[..., :1]), config, [0, 0]))[..., 0]
+    grey = np.asarray(task.make_source(tf.constant(step[..., :1]), [0, 0]))[..., 0]
     np.testing.assert_allclose(grey, line, atol=1e-5)
 
 
@@ -105,7 +111,7 @@ def test_photo_to_sketch_is_sketch_to_photo_turned_round(small):
     np.testing.assert_array_equal(targets, photo_sources)
     assert (config.source_channels, config.target_channels) == (1, 3)
     assert (turned.source_channels, turned.target_channels) == (3, 1)
-    assert pix2pix.build_generator(turned).output_shape == (None, 32, 32, 1)
+    assert script.build_generator(turned).output_shape == (None, 32, 32, 1)
 
 
 def test_inpaint_gives_a_photo_with_transparent_holes(small):
@@ -117,7 +123,7 @@ def test_inpaint_gives_a_photo_with_transparent_holes(small):
     np.testing.assert_array_equal(sources[~known][:, :3], 0)
     shares = 1 - known.mean((1, 2))
     assert len(set(shares)) == 4
-    many = [np.asarray(pix2pix.holes(64, 64, [0, k])) for k in range(200)]
+    many = [np.asarray(draw_holes((64, 64), [0, k])) for k in range(200)]
     assert 0.15 < np.mean(many) < 0.35
     everywhere = np.mean(many, axis=0)
     assert everywhere.min() > 0.03  # corners too
@@ -126,7 +132,7 @@ def test_inpaint_gives_a_photo_with_transparent_holes(small):
 
 def test_inpaint_keeps_what_is_known_whatever_the_weights(small):
     config, sources, _ = examples(small_task(small, "inpaint"))
-    generated = np.asarray(pix2pix.generate(pix2pix.new_run(config).generator, sources))
+    generated = np.asarray(script.generate(script.new_state(config).generator, sources))
     known = sources[..., 3] == 1
     np.testing.assert_allclose(generated[known], sources[known][:, :3], atol=1e-6)
     assert np.abs(generated[~known]).max() > 0.001
@@ -136,9 +142,9 @@ def test_inpaint_keeps_what_is_known_whatever_the_weights(small):
 @pytest.mark.parametrize("task", ["colorize", "super-resolve", "sketch", "inpaint"])
 def test_tasks_are_a_function_of_seed_and_step(small, task):
     config, *_ = examples(small_task(small, task, batch_size=2, steps=6))
-    pairs = pix2pix.find_pairs(small_task(small, task))[0]["train"]
-    report = pix2pix.check_pairs(pairs, config, "train")
-    straight, resumed = (list(pix2pix.batches(report.pairs, config, first)) for first in (0, 4))
+    split = script.find_splits(small_task(small, task))[0]["train"]
+    sound = script.check_split(split, "train", config)
+    straight, resumed = (list(script.batches(sound, config, first)) for first in (0, 4))
     for ours, theirs in zip(straight[4:], resumed, strict=True):
         for side in (0, 1):
             np.testing.assert_array_equal(ours[side], theirs[side])
@@ -146,16 +152,7 @@ def test_tasks_are_a_function_of_seed_and_step(small, task):
     assert len(sources) == 6
     source, target = (np.asarray(side) for side in straight[0])
     made = [
-        pix2pix.make_source(tf.constant(photo), config, [0, 0]) for photo in target
+        script.task_of(config).make_source(tf.constant(photo), [0, 0]) for photo in target
     ]  # from what jitter has cut, as it will be when the training is over
     if task != "inpaint":
         np.testing.assert_allclose(source, np.stack(made), atol=1e-5)
-
-
-@pytest.mark.parametrize("task", ["colorize", "super-resolve", "sketch", "inpaint"])
-def test_a_task_is_trained(small, task, tmp_path):
-    folder = pix2pix.train(small_task(small, task, steps=1))
-    assert folder == tmp_path / f"runs/synthetic-{task}"
-    generator = keras.saving.load_model(folder / "generator.keras")
-    source = tf.zeros([1, 32, 32, {"sketch": 1, "colorize": 1, "inpaint": 4}.get(task, 3)])
-    assert generator(source).shape == (1, 32, 32, 3)

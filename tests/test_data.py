@@ -1,0 +1,246 @@
+"""Options that a task refuses, jitter, batches as a pure function of (seed, step), examples."""
+
+import dataclasses
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import image_to_image_translation as script
+from pix2pix.options import Train
+from pix2pix.support.pictures import to_pixels
+from pix2pix.support.synthetic import draw_facade
+from pix2pix.support.terminal import UsageError, UserError
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"image_size": "big", "task": "super-resolve"}, "--image-size must"),
+        ({"image_size": 160, "task": "super-resolve", "scale": 3}, "--scale must"),
+        ({"task": "colorize", "direction": "BtoA"}, "--direction must be AtoB with this --task"),
+        ({"task": "sketch", "source_channels": 3}, "--source-channels must be left to --task"),
+        ({"task": "sketch", "target_channels": 1}, "--target-channels must be left to --task"),
+    ],
+)
+def test_options_that_contradict_the_task(options, named):
+    with pytest.raises(UsageError, match=named):
+        script.check_options(dataclasses.replace(Train(), **options))
+
+
+@pytest.fixture
+def loaded(small, pair_folder):
+    """What `train` makes of a folder of pairs before its first step: configuration and pairs."""
+
+    def load(**options) -> tuple[Train, script.CheckedSplit]:
+        config = dataclasses.replace(small, dataset=str(pair_folder), **options)
+        split = script.find_splits(config)[0]["train"]
+        return config, script.check_split(split, "train", config)
+
+    return load
+
+
+@pytest.mark.parametrize("options", [{}, {"crop": True}, {"fit": "crop"}])
+def test_pairs_in_memory_and_pairs_read_on_the_fly_are_the_same(
+    loaded, pair_folder, monkeypatch, options
+):
+    config, split = loaded(steps=12, **options)  # each pair twice: once read, once from memory
+    side = 40 if "crop" in options else 36
+    enough = side * 2 * side * 3 * 6
+
+    def load_all(room: int) -> script.TrainingPictures:
+        monkeypatch.setattr(script, "CACHE_BYTES", room)
+        pictures = script.TrainingPictures(split, config)
+        for k in range(6):
+            pictures.load(k)
+        return pictures
+
+    def batches(room: int) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        monkeypatch.setattr(script, "CACHE_BYTES", room)
+        return list(script.batches(split, config, 0))
+
+    for ours, theirs in zip(batches(enough), batches(0), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    kept, not_kept = load_all(enough), load_all(enough - 1)  # a byte short
+    for k in range(6):
+        np.testing.assert_array_equal(kept.load(k), not_kept.load(k))
+    assert (len(kept.kept), len(not_kept.kept)) == (6, 5)
+    shutil.rmtree(pair_folder)
+    assert len(kept.kept[5]) == 2
+    assert kept.load(5).shape == (side, side, 6)  # needs no file any more
+    with pytest.raises(UserError, match="not a readable picture"):
+        not_kept.load(5)
+
+
+@dataclass(frozen=True)
+class MadePair:
+    """A pair that is in memory already, of the same picture twice."""
+
+    name: str
+    picture: np.ndarray
+    files: tuple[Path, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return self.name
+
+    def read(self) -> list[np.ndarray]:
+        return [self.picture] * 2
+
+
+def split_of(pictures: Iterable[np.ndarray]) -> script.Split:
+    """A pair of each of these pictures."""
+    pairs = [MadePair(str(k), picture) for k, picture in enumerate(pictures)]
+    return script.Split(pairs, (0, 1), ())
+
+
+def loaded_size(config: Train) -> tuple[int, int]:
+    """The size that jitter gets a picture of 400×600 at."""
+    picture = np.zeros((400, 600, 3), np.uint8)
+    pictures = script.TrainingPictures(split_of([picture]), config)
+    return pictures.enlarge(picture).shape[:2]
+
+
+def ramp(height: int, width: int) -> np.ndarray:
+    """A picture that tells every position: red grows to the right, green downwards."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([columns, rows, 0 * rows], axis=-1).astype(np.float32)
+
+
+def places(config: Train, picture: np.ndarray) -> tuple[set, set, int, list]:
+    """Tops, lefts, how many of 200 are mirrored, and shapes of what jitter cuts."""
+    tops, lefts, mirrored, shapes = set(), set(), 0, set()
+    for number in range(200):
+        both = np.concatenate([picture, picture], axis=-1)
+        cut, target = map(np.asarray, script.jitter(both, config, [0, number]))
+        np.testing.assert_array_equal(cut, target)
+        shapes.add(cut.shape)
+        mirrored += cut[0, 0, 0] > cut[0, -1, 0]
+        tops.add(cut[..., 1].min())
+        lefts.add(cut[..., 0].min())
+        np.testing.assert_array_equal(np.abs(np.diff(cut[..., 0], axis=1)), 1)  # nothing else
+        np.testing.assert_array_equal(np.diff(cut[..., 1], axis=0), 1)
+    return tops, lefts, mirrored, shapes
+
+
+def test_jitter_cuts_anywhere_and_mirrors_half(small):
+    config = dataclasses.replace(small, image_size=64)
+    assert loaded_size(config) == (72, 72)  # 286 / 256 of it
+    tops, lefts, mirrored, shapes = places(config, ramp(72, 72))
+    assert tops == lefts == set(range(9))
+    assert 70 < mirrored < 130
+    assert shapes == {(64, 64, 3)}
+    assert loaded_size(Train()) == (286, 286)
+
+
+def test_jitter_of_rectangles(small):
+    config = dataclasses.replace(small, image_size="32x96")
+    assert loaded_size(config) == (36, 107)
+    tops, lefts, _, shapes = places(config, ramp(36, 107))
+    assert tops == set(range(5))
+    assert lefts == set(range(12))
+    assert shapes == {(32, 96, 3)}
+
+
+def test_without_jitter_and_flip_the_whole_picture_comes_as_it_is(small):
+    config = dataclasses.replace(small, jitter=False, flip=False)
+    assert loaded_size(config) == (32, 32)
+    assert places(config, ramp(32, 32)) == ({0}, {0}, 0, {(32, 32, 3)})
+    assert places(dataclasses.replace(config, flip=True), ramp(32, 32))[2] > 70
+    assert places(dataclasses.replace(small, flip=False), ramp(36, 36))[2] == 0
+
+
+def test_with_crop_the_cuts_are_at_full_resolution(small):
+    config = dataclasses.replace(small, crop=True)
+    assert loaded_size(config) == (400, 600)  # as they are
+    tops, lefts, _, shapes = places(config, ramp(40, 100))
+    assert tops == set(range(9))
+    assert min(lefts) < 5
+    assert max(lefts) > 63
+    assert shapes == {(32, 32, 3)}
+    assert loaded_size(dataclasses.replace(config, jitter=False)) == (32, 32)
+
+
+def test_pictures_of_a_pair_are_stacked_with_their_own_channels_and_bits():
+    grey, deep = np.full((4, 4, 1), 51, np.uint8), np.full((4, 4, 3), 13107, np.uint16)
+    config = Train(source_channels=1, target_channels=4)
+    stacked = script.concatenate_pair([grey, deep], config)
+    assert stacked.shape == (4, 4, 5)
+    np.testing.assert_allclose(stacked[0, 0], [-0.6, -0.6, -0.6, -0.6, 1], atol=1e-6)
+    source, target = script.separate_pair(tf.constant(stacked), config, [0, 0])
+    assert (source.shape[-1], target.shape[-1]) == (1, 4)
+
+
+def numbered(count: int) -> script.Split:
+    """Pairs that can be told apart after jitter: pair k is a plain picture of brightness k."""
+    return split_of(np.full((36, 36, 3), k, np.uint8) for k in range(count))
+
+
+def order(split: script.Split, config: Train, first_step: int = 0) -> np.ndarray:
+    """Which pairs the steps get: [steps, batch]."""
+    sources = [source for source, _ in script.batches(split, config, first_step)]
+    return np.rint((np.array(sources)[:, :, 0, 0, 0] + 1) * 127.5).astype(int)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_every_pair_comes_once_per_epoch_in_a_new_order(small, batch_size):
+    config = dataclasses.replace(small, batch_size=batch_size, steps=30 // batch_size)
+    epochs = order(numbered(10), config).reshape(3, 10)
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(10))
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    other = order(numbered(10), dataclasses.replace(config, seed=1)).reshape(3, 10)
+    assert not np.array_equal(epochs, other)
+
+
+def test_a_single_pair_is_enough(small):
+    assert order(numbered(1), small).tolist() == [[0]] * small.steps
+
+
+def test_data_is_a_function_of_seed_and_step(loaded):
+    config, split = loaded(batch_size=2, steps=8)
+    straight = [np.array(batch) for batch in script.batches(split, config, 0)]
+    resumed = [np.array(batch) for batch in script.batches(split, config, 5)]
+    np.testing.assert_array_equal(straight[5:], resumed)
+    assert straight[0].shape == (2, 2, 32, 32, 3)
+    flat = {batch.tobytes() for batch in straight}
+    assert len(flat) == 8  # no two steps alike
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_the_shares_of_the_workers_are_the_batch(small, workers):
+    config = dataclasses.replace(small, batch_size=8, steps=3)
+    splits, direction = script.find_splits(config)
+    split = script.check_split(splits["train"], "train", config)
+    config, _ = script.settle_channels_and_depth(config, direction, split.kinds)
+    whole = list(script.batches(split, config, 1))
+    contexts = [tf.distribute.InputContext(workers, k, 4) for k in range(workers)]
+    shards = [list(script.batches(split, config, 1, each)) for each in contexts]
+    assert [len(shard) for shard in shards] == [2 * 4 // workers] * workers
+    for step, (sources, _) in enumerate(whole):
+        replicas = 4 // workers  # of each worker; each batch is a part of the share
+        parts = [
+            shard[step * replicas + replica][0] for shard in shards for replica in range(replicas)
+        ]
+        np.testing.assert_array_equal(tf.concat(parts, axis=0), sources)
+
+
+def test_the_same_pair_is_jittered_anew_in_every_epoch(small):
+    photo = draw_facade(0, 0, (286, 286))[0]
+    one = split_of([photo])
+    config = dataclasses.replace(small, image_size=256, steps=20)
+    sources = {np.array(source).tobytes() for source, _ in script.batches(one, config, 0)}
+    assert len(sources) == 20
+
+
+def test_previews_are_not_jittered(small, pair_folder):
+    config = dataclasses.replace(small, dataset=str(pair_folder))
+    split = script.find_splits(config)[0]["val"]
+    sources, targets = script.examples(split, (0, 1), config)
+    assert sources.shape == targets.shape == (2, 32, 32, 3)
+    expected = script.fit_to_size(split.read(1)[0], (32, 32), config)
+    np.testing.assert_array_equal(to_pixels(sources[1]), expected)
