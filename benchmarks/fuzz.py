@@ -22,7 +22,11 @@ import tensorflow as tf
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-import image_to_image_translation as pix2pix
+from pix2pix.commands.inspect_dataset import inspect_dataset
+from pix2pix.options import Inspect
+from pix2pix.support.pictures import SUFFIXES, read_picture
+from pix2pix.support.synthetic import draw_facade
+from pix2pix.support.terminal import UserError
 
 KINDS = {  # how a picture is written, and another decoder where there is one
     "png": ({"format": "PNG"}, None),
@@ -65,8 +69,8 @@ def otherwise(data: bytes, decoder) -> np.ndarray | None:
 def judge(path: Path, whole: np.ndarray, kind: str) -> str:
     """How reading a damaged file ends."""
     try:
-        pixels = pix2pix.read_picture(path)
-    except pix2pix.UserError as error:
+        pixels = read_picture(path)
+    except UserError as error:
         named = str(error).startswith(f"{path}: ") and "\n" not in str(error)
         return "refused" if named else "FAILED: badly said"
     except BaseException as error:
@@ -96,19 +100,19 @@ def main() -> None:
         folder = Path(name)
         for number in range(options.count):
             kind, how = list(KINDS)[number % len(KINDS)], DAMAGES[number // len(KINDS) % 4]
-            photo = pix2pix.draw_facade(options.seed, number, (48, 64))[0]
+            photo = draw_facade(options.seed, number, (48, 64))[0]
             encoded = io.BytesIO()
             Image.fromarray(photo).save(encoded, **KINDS[kind][0])
-            suffix = rng.choice(sorted(pix2pix.IMAGE_SUFFIXES)) if how == "renamed" else f".{kind}"
+            suffix = rng.choice(sorted(SUFFIXES)) if how == "renamed" else f".{kind}"
             path = folder / f"{number:04}{suffix.split('-')[0]}"
             path.write_bytes(encoded.getvalue())
-            whole = pix2pix.read_picture(path)
+            whole = read_picture(path)
             path.write_bytes(damage(encoded.getvalue(), how, rng))
             table[kind, how][judge(path, whole, kind)] += 1
         try:
-            pix2pix.inspect(pix2pix.Train(dataset=name, task="sketch", output=folder / "runs"))
+            inspect_dataset(Inspect(dataset=name, task="sketch", output=folder / "runs"))
             ended = "found nothing broken"
-        except pix2pix.UserError as error:
+        except UserError as error:
             ended = f"ended with: {error}".replace(name, "FOLDER")
     for (kind, how), ends in table.items():
         print(f"{kind:<13} {how:<12}", ", ".join(f"{n} {end}" for end, n in sorted(ends.items())))

@@ -23,7 +23,10 @@ import tyro
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-import image_to_image_translation as pix2pix
+import image_to_image_translation as script
+from pix2pix.options import Train
+from pix2pix.support.devices import strategy_of
+from pix2pix.support.synthetic import SyntheticPair, draw_facade
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def measure(pipe, devices: int, image_size: int, batch_size: int, steps: int) ->
         parts = [tf.config.LogicalDeviceConfiguration()] * devices
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, parts)
-    config = pix2pix.Train(
+    config = Train(
         dataset="synthetic",
         direction="BtoA",
         image_size=image_size,
@@ -57,15 +60,14 @@ def measure(pipe, devices: int, image_size: int, batch_size: int, steps: int) ->
         target_channels=3,
         steps=3 + steps,
     )
-    strategy = pix2pix.strategy_of(*(f"{k}" for k in device_names()[:devices]))
+    strategy = strategy_of(*(f"{k}" for k in device_names()[:devices]))
     with strategy.scope():
-        run = pix2pix.new_run(config)
-    shape = (image_size, image_size, 3)
-    pixels = np.random.default_rng(0).integers(0, 256, (2, *shape), np.uint8)
-    pairs = pix2pix.Pairs(("one",), lambda k: list(pixels))
+        state = script.new_state(config)
+    one = SyntheticPair(seed=0, number=0, size=(image_size, image_size))
+    split = script.Split([one], (1, 0), ())
     times = [time.perf_counter()]
-    for _ in pix2pix.all_steps(config, strategy, run, pairs):
-        run.loss_sums["discriminator"].numpy()
+    for _ in script.take_steps(config, strategy, state, split):
+        state.loss_sums["discriminator"].numpy()
         times.append(time.perf_counter())
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     pipe.send((float(np.median(np.diff(times)[3:])), memory))
@@ -95,13 +97,13 @@ def start_up(count: int, folder: Path) -> tuple[float, int, int]:
     pairs.mkdir(parents=True)
     for k in range(count):
         if k < 100:
-            halves = np.concatenate(pix2pix.draw_facade(0, k, (64, 64)), axis=1)
+            halves = np.concatenate(draw_facade(0, k, (64, 64)), axis=1)
             Image.fromarray(halves).save(pairs / f"{k}.jpg")
         else:  # another name of one of those
             (pairs / f"{k}.jpg").hardlink_to(pairs / f"{k % 100}.jpg")
     flags = ["--dataset", str(pairs.parent), "--output", str(folder / "runs"), "--image-size", "64"]
     flags += ["--generator-filters", "16", "--discriminator-filters", "16", "--log-every", "1"]
-    command = [sys.executable, pix2pix.__file__, "train", *flags, "--steps", "2000"]
+    command = [sys.executable, script.__file__, "train", *flags, "--steps", "2000"]
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     start = time.perf_counter()
     with subprocess.Popen(command, **quiet) as process:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -28,10 +28,13 @@ from keras import layers
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-import image_to_image_translation as pix2pix
+import image_to_image_translation as script
+from pix2pix.options import Train, to_saved
+from pix2pix.support.devices import choose_computing_type
+from pix2pix.support.synthetic import draw_facade
 
 VARIANTS = {"plain recipe": None, "ours float32": "float32", "ours auto": "auto"}
-SCRIPT = Path(pix2pix.__file__)
+SCRIPT = Path(script.__file__)
 
 
 @dataclass(frozen=True)
@@ -124,24 +127,29 @@ def plain(options: Options) -> dict[str, Callable]:
 
 def ours(options: Options, precision: str) -> dict[str, Callable]:
     """What this program can be asked for."""
-    config = pix2pix.Train(
+    config = Train(
         batch_size=options.batch_size,
         image_size=options.image_size,
         precision=precision,
         source_channels=3,
         target_channels=3,
     )
-    run = pix2pix.new_run(config)
-    networks = run.generator, run.discriminator
-    optimizers = run.generator_optimizer, run.discriminator_optimizer
-    step = lambda *batch: pix2pix.train_step(run, *batch, config)["discriminator"]  # noqa: E731
-    generate = lambda source: pix2pix.generate(run.generator, source)  # noqa: E731
+    state = script.new_state(config)
+    networks = state.generator, state.discriminator
+    optimizers = state.generator_optimizer, state.discriminator_optimizer
+
+    def step(source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        return script.train_step(state, source, target, config)["discriminator"]
+
+    def generate(source: tf.Tensor) -> tf.Tensor:
+        return script.generate(state.generator, source)
+
     asked = parts(options, step, generate, networks, optimizers)
-    computing = pix2pix.computing_type(config)
+    computing = choose_computing_type(config.precision)
     return asked | {
         "computing": lambda: computing,
         "pipeline": lambda: pairs_per_second(config),
-        "checkpoint": lambda: save_and_restore(run, config),
+        "checkpoint": lambda: save_and_restore(state, config),
         "matmul": lambda: matmul_rate(computing),
         "arithmetic": lambda: arithmetic(*networks) * options.batch_size,
     }
@@ -150,8 +158,10 @@ def ours(options: Options, precision: str) -> dict[str, Callable]:
 def parts(options: Options, step, generate, networks, optimizers) -> dict[str, Callable]:
     """What all variants can be asked for; times in seconds."""
     shape = (options.image_size, options.image_size, 3)
-    draw = lambda count: tf.random.stateless_uniform([count, *shape], [count, 0], -1)  # noqa: E731
-    source, target, eight = draw(options.batch_size), draw(options.batch_size), draw(8)
+    counts = (options.batch_size, options.batch_size, 8)
+    source, target, eight = (
+        tf.random.stateless_uniform([count, *shape], [count, 0], -1) for count in counts
+    )
 
     def optimiser() -> float:
         weights = [network.trainable_variables for network in networks]
@@ -196,33 +206,31 @@ def make_pairs(folder: Path, count: int) -> None:
     """Pairs like those of facades: 512×256 JPEG."""
     (folder / "train").mkdir(parents=True)
     for k in range(count):
-        halves = pix2pix.draw_facade(0, k, (256, 256))
+        halves = draw_facade(0, k, (256, 256))
         Image.fromarray(np.concatenate(halves, axis=1)).save(folder / "train" / f"{k}.jpg")
 
 
-def pairs_per_second(config: pix2pix.Train) -> float:
+def pairs_per_second(config: Train) -> float:
     """The input pipeline alone: 400 pairs, after the first of five passes, from memory."""
     with tempfile.TemporaryDirectory() as folder:
         make_pairs(Path(folder), 400)
-        told = pix2pix.replace(config, dataset=folder, holdout=0.0, steps=2000)
-        splits, direction = pix2pix.find_pairs(told)
-        report = pix2pix.check_splits(splits, told, pix2pix.CACHE_BYTES)["train"]
-        told, _ = pix2pix.decide(told, direction, report.kinds)
-        batches = iter(pix2pix.batches(report.pairs, told, 0))
-        for _ in range(400 // told.batch_size):
+        config = replace(config, dataset=folder, holdout=0.0, steps=2000, direction="AtoB")
+        splits, _ = script.find_splits(config)
+        batches = iter(script.batches(splits["train"], config, 0))
+        for _ in range(400 // config.batch_size):
             next(batches)
-        count = 1600 // told.batch_size
-        return count * told.batch_size / timed(lambda: [next(batches) for _ in range(count)])
+        count = 1600 // config.batch_size
+        return count * config.batch_size / timed(lambda: [next(batches) for _ in range(count)])
 
 
-def save_and_restore(run: tf.train.Checkpoint, config: pix2pix.Train) -> tuple[float, float]:
+def save_and_restore(state: tf.train.Checkpoint, config: Train) -> tuple[float, float]:
     """Seconds for a checkpoint and generator.keras, and for going on from it."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        pix2pix.write_config(pix2pix.to_saved(config) | {"found": {}}, folder)
+        script.write_config(to_saved(config) | {"found": {}}, folder)
         source = tf.zeros([1, config.image_size, config.image_size, 3])
-        saving = timed(lambda: pix2pix.save(run, source, folder, keep=1))
-        return saving, timed(lambda: pix2pix.restore(run, folder))
+        saving = timed(lambda: script.save(state, source, folder, keep=1))
+        return saving, timed(lambda: script.restore(state, folder))
 
 
 def matmul_rate(computing: str) -> float:
