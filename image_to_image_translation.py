@@ -195,7 +195,7 @@ def find_splits(options: Train) -> tuple[dict[str, Split], str]:
 
     if known and options.dataset == "synthetic":
         drawn = synthetic_splits(options.seed, task.size)
-        return {split: Split(pairs, order, ()) for split, pairs in drawn.items()}, direction
+        return {name: Split(pairs, order, ()) for name, pairs in drawn.items()}, direction
     root, sides, photos = Path(options.dataset), None, task.from_photos
     if known:
         data_dir = Path(options.data_dir).expanduser()
@@ -203,8 +203,8 @@ def find_splits(options: Train) -> tuple[dict[str, Split], str]:
         photos = False  # they are the targets of its pairs
     elif options.source_dir:
         root, sides = Path(), (str(options.source_dir), str(options.target_dir))
-    found = find_pairs(root, sides, photos, options.holdout, options.seed)
-    splits = {split: Split(each.pairs, order, each.problems) for split, each in found.items()}
+    on_disk = find_pairs(root, sides, photos, options.holdout, options.seed)
+    splits = {name: Split(found.pairs, order, found.problems) for name, found in on_disk.items()}
     return splits, direction
 
 
@@ -349,7 +349,7 @@ def examples(split: Split, numbers: Sequence[int], config: Train) -> tuple[tf.Te
     """Return some pairs as they are, without jitter: sources and targets, each in one batch."""
     sources, targets = [], []
     for k in numbers:
-        pictures = [fit_to_size(each, picture_size(config), config) for each in split.read(k)]
+        pictures = [fit_to_size(p, picture_size(config), config) for p in split.read(k)]
         stacked = tf.constant(concatenate_pair(pictures, config))
         source, target = separate_pair(stacked, config, [config.seed, k])
         sources.append(source)
@@ -619,7 +619,7 @@ def train_step(
         losses = generator_losses(target, generated, fake_logits, config)
         losses["discriminator"] = discriminator_loss(real_logits, fake_logits, config)
         goals = losses["generator_total"] / replicas, losses["discriminator"] / replicas
-        goals = [each.scale_loss(goal) for each, goal in zip(optimizers, goals, strict=True)]
+        goals = [adam.scale_loss(goal) for adam, goal in zip(optimizers, goals, strict=True)]
 
     weights = state.generator.trainable_variables
     optimizers[0].apply(generator_tape.gradient(goals[0], weights))
@@ -684,10 +684,10 @@ def show_inline(path: Path, shown: object) -> object:
 
 
 def save_preview(
-    state: tf.train.Checkpoint, held_out: tuple[tf.Tensor, tf.Tensor], folder: Path
+    state: tf.train.Checkpoint, preview_pairs: tuple[tf.Tensor, tf.Tensor], folder: Path
 ) -> Path:
-    """Save the panel input · ground truth · prediction of the held-out examples."""
-    sources, targets = held_out
+    """Save the panel input · ground truth · prediction of some held-out pairs."""
+    sources, targets = preview_pairs
     path = folder / "previews" / f"step-{int(state.step.numpy()):06}.png"
     path.parent.mkdir(exist_ok=True)
     generated = tf.concat([generate(state.average, source[None]) for source in sources], axis=0)
@@ -713,7 +713,7 @@ def new_state(config: Train) -> tf.train.Checkpoint:
             average.set_weights(networks[0].get_weights())
     optimizers = [FusedAdam(config.learning_rate, config.beta_1) for _ in networks]  # paper: β₁ 0.5
     if computing_type == "float16":  # small gradients would be zero
-        optimizers = [keras.optimizers.LossScaleOptimizer(each) for each in optimizers]
+        optimizers = [keras.optimizers.LossScaleOptimizer(adam) for adam in optimizers]
     for network, optimizer in zip(networks, optimizers, strict=True):
         optimizer.build(network.trainable_variables)
     return tf.train.Checkpoint(
@@ -722,7 +722,7 @@ def new_state(config: Train) -> tf.train.Checkpoint:
         average=average,  # what is shown and saved: the generator, or its --average-weights
         generator_optimizer=optimizers[0],
         discriminator_optimizer=optimizers[1],
-        noise=[each.seed_generator.state.value for each in dropout_layers(networks[0])],
+        noise=[layer.seed_generator.state.value for layer in dropout_layers(networks[0])],
         step=tf.Variable(0, dtype=tf.int64, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA),
         logged=tf.Variable(0, dtype=tf.int64),  # the step of the last log line
         loss_sums={  # of the steps since then

@@ -300,7 +300,8 @@ def check_types(options: Train) -> None:
         elif is_path(field.type):
             rule, is_right = "a path", is_a(value, field.type | str)
         else:
-            names = [each.__name__ for each in choices or [field.type] if each is not type(None)]
+            types = [kind for kind in choices or [field.type] if kind is not type(None)]
+            names = [kind.__name__ for kind in types]
             rule, is_right = "of type " + " or ".join(names), is_a(value, field.type)
         require(is_right, options, field.name, rule)
 

@@ -183,7 +183,7 @@ def write_checked(
             raise UserError(
                 f"{name}: computes something else than the run, by {difference:.2g}; not written."
             )
-    size = sum(each.stat().st_size for each in [folder / file, *(folder / file).rglob("*")])
+    size = sum(path.stat().st_size for path in [folder / file, *(folder / file).rglob("*")])
     section = section.replace(form.file, file)
     made = Written(file, f"{size / 1e6:.1f} MB", f"{difference:.2g}", f"{psnr:.0f} dB", section)
     about = f"{made.file}, {made.size}, largest difference {made.difference}, PSNR {made.psnr}"
@@ -231,7 +231,7 @@ def allowed_difference(generator: keras.Model, sources: np.ndarray, expected: np
 def model_card(trained: TrainedRun, written: dict[str, Written]) -> str:
     """Return the text of the model card, with the sections of the formats that were written."""
     sections = card_sections(trained)
-    table = "\n".join(each.row for each in written.values())
+    table = "\n".join(made.row for made in written.values())
     card = sections.pop("").replace("<table>", table)
     for heading, section in sections.items():
         if heading in written:
@@ -259,7 +259,7 @@ def card_values(trained: TrainedRun) -> dict[str, object]:
     config, (height, width) = trained.config, trained.task.size
     norm = "F.instance_norm(x, weight=scale, bias=shift)"
     if config.normalization == "batch":
-        mean, variance = (f'weights[f"{{name}}.running_{each}"]' for each in ("mean", "var"))
+        mean, variance = (f'weights[f"{{name}}.running_{kind}"]' for kind in ("mean", "var"))
         norm = f"F.batch_norm(x, {mean}, {variance}, scale, shift)"
     return {
         "run": config.name or run_folder(config).name,

@@ -99,8 +99,10 @@ def count_readings(labels: tf.Tensor, photos: tf.Tensor, judge: Judge) -> np.nda
 
 def to_classes(labels: tf.Tensor, palette: np.ndarray) -> np.ndarray:
     """Return the number of the nearest colour for each pixel of some label maps."""
-    pixels = np.stack([convert_channels(each, 3) for each in to_pixels(labels)]).astype(np.float32)
-    return np.argmin([((pixels - colour) ** 2).sum(axis=-1) for colour in palette], axis=0)
+    pixels = np.stack([convert_channels(label_map, 3) for label_map in to_pixels(labels)])
+    pixels = pixels.astype(np.float32)
+    distances = [((pixels - colour) ** 2).sum(axis=-1) for colour in palette]
+    return np.argmin(distances, axis=0)
 
 
 def label_scores(confusion: np.ndarray) -> dict[str, float]:

@@ -65,7 +65,7 @@ def read_pytorch(path: Path) -> dict[str, np.ndarray]:
         import torch
 
         weights = torch.load(path, map_location="cpu", weights_only=True)
-        return {name.removeprefix("module."): each.numpy() for name, each in weights.items()}
+        return {name.removeprefix("module."): value.numpy() for name, value in weights.items()}
     except ModuleNotFoundError as error:
         raise UserError("import-weights needs torch: pip install torch") from error
     except Exception as error:  # pickle, zipfile and torch raise a dozen kinds

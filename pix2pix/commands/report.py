@@ -64,7 +64,7 @@ def rows_with_pictures(rows: list[dict], trained: TrainedRun, split: CheckedSpli
     pictures = []
     for batch in generate_batches(trained, split, [row["number"] for row in chosen]):
         triples = zip(batch.sources, batch.targets, batch.generated, strict=True)
-        pictures += [[picture_to_uri(each) for each in triple] for triple in triples]
+        pictures += [[picture_to_uri(picture) for picture in triple] for triple in triples]
     return [row | {"pictures": uris} for row, uris in zip(chosen, pictures, strict=True)]
 
 

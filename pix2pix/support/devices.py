@@ -39,12 +39,16 @@ def choose_computing_type(precision: str) -> str:
     if precision != "auto":
         return precision
     if gpus := tf.config.list_physical_devices("GPU"):
-        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-        able = all(each.get("compute_capability", (0, 0)) >= BFLOAT16_GPU for each in details)
+        able = all(compute_capability(gpu) >= BFLOAT16_GPU for gpu in gpus)
     else:
         processor = CPU_INFO.read_text() if CPU_INFO.exists() else ""
         able = re.search(r"\b(avx512|amx)_bf16\b", processor)
     return "bfloat16" if able else "float32"
+
+
+def compute_capability(gpu: tf.config.PhysicalDevice) -> tuple[int, int]:
+    """Return NVIDIA's version of what a GPU can do; (0, 0) if it is not known."""
+    return tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
 
 
 @contextmanager

@@ -77,10 +77,10 @@ def find_pairs(
     With `photos`, find single photos instead; of two folders, those in the one of the targets."""
     folders = find_folders(root, sides)
     if photos:
-        folders = {split: each[-1:] for split, each in folders.items()}
+        folders = {split: places[-1:] for split, places in folders.items()}
     side_by_side = len(folders["train"]) == 1 and not photos
     deep = photos and len(folders) == 1  # else what lies below is another split
-    found = {split: find_files(each, deep, side_by_side) for split, each in folders.items()}
+    found = {split: find_files(places, deep, side_by_side) for split, places in folders.items()}
     if not found["train"].pairs and not found["train"].problems:
         where = " and ".join(map(str, folders["train"]))
         what = "photos" if photos else "side-by-side pairs, or A/ and B/ with the same file names,"
@@ -106,8 +106,11 @@ def find_folders(root: Path, sides: tuple[str, str] | None) -> dict[str, Folders
     for layout, names in [*candidates, *ONE_FOLDER]:
         folders = place_folders(root, layout, names)
         if all(folder.is_dir() for folder in folders["train"]):
-            present = [s for s, each in folders.items() if any(f.is_dir() for f in each)]
-            return {split: folders[split] for split in present}
+            return {
+                split: places
+                for split, places in folders.items()
+                if any(place.is_dir() for place in places)
+            }
     raise UserError(f"{root}: there is no such folder.")
 
 

@@ -107,19 +107,19 @@ STOP_SIGNALS = [  # Ctrl-C, kill, and, but on Windows, a closed terminal
 def stop_requests() -> Iterator[list[int]]:
     """Collect the first stop signal in the yielded list; a second one ends the process at once."""
     requests = []
-    heeded = [each for each in STOP_SIGNALS if signal.getsignal(each) != signal.SIG_IGN]  # nohup
+    heeded = [stop for stop in STOP_SIGNALS if signal.getsignal(stop) != signal.SIG_IGN]  # nohup
 
     def note_request(number: int, _frame: object) -> None:
         requests.append(number)  # and nothing else: it may come in the middle of anything
-        for each in heeded:
-            signal.signal(each, signal.SIG_DFL)
+        for stop in heeded:
+            signal.signal(stop, signal.SIG_DFL)
 
     if threading.current_thread() is not threading.main_thread():
         yield requests  # only the main thread may handle signals
         return
-    before = [signal.signal(each, note_request) for each in heeded]
+    before = [signal.signal(stop, note_request) for stop in heeded]
     try:
         yield requests
     finally:
-        for each, handler in zip(heeded, before, strict=True):
-            signal.signal(each, handler)
+        for stop, handler in zip(heeded, before, strict=True):
+            signal.signal(stop, handler)
