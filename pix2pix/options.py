@@ -297,8 +297,8 @@ def check_types(options: Train) -> None:
             rule, is_right = "a whole number above 0", is_a(value, int) and value >= 1
         elif field.type is float:
             rule, is_right = "a number", is_a(value, int | float)
-        elif is_path(field.type):
-            rule, is_right = "a path", is_a(value, field.type | str)
+        elif field.type is str or is_path(field.type):
+            rule, is_right = "text", is_a(value, field.type | str | Path)
         else:
             types = [kind for kind in choices or [field.type] if kind is not type(None)]
             names = [kind.__name__ for kind in types]

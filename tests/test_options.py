@@ -137,3 +137,11 @@ def test_every_known_dataset_has_a_direction_and_a_size():
 )
 def test_the_name_of_a_run(options, name):
     assert run_folder(Train(**options)).name == name
+
+
+def test_a_notebook_may_give_paths_as_text_and_text_as_paths(tmp_path):
+    check_train(Train(dataset=tmp_path, output="runs", data_dir=str(tmp_path), holdout=0))
+    check_train(Train(source_dir=str(tmp_path), target_dir=tmp_path))
+    for field in ("dataset", "output", "mirror"):
+        with pytest.raises(UsageError, match=f"--{field} must be text, not 3"):
+            check_train(Train(**{field: 3}))
