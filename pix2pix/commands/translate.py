@@ -99,10 +99,11 @@ def find_inputs(names: tuple[str, ...], output: Path) -> dict[Path, Path]:
         paths = [Path(match) for match in matches]
         named = {path: Path(path.name) for path in paths if path.is_file()}
         for folder in paths:
-            results = output.resolve() if folder.resolve() in output.resolve().parents else None
+            holds_results = folder.resolve() in output.resolve().parents
             for path in sorted(folder.glob("**/[!.]*")):
-                known = path.suffix.lower() in SUFFIXES or is_video(path)
-                if known and results not in path.resolve().parents:
+                is_known = path.suffix.lower() in SUFFIXES or is_video(path)
+                is_result = holds_results and output.resolve() in path.resolve().parents
+                if is_known and not is_result:
                     named[path] = path.relative_to(folder)
         if not named:
             raise UserError(f"{name}: no pictures there. Name pictures, folders or patterns.")
@@ -146,38 +147,46 @@ def result_paths(path: Path, name: Path, options: Translate) -> list[Path]:
 
 def translate_pictures(jobs: list[Job], trained: TrainedRun, options: Translate) -> list[UserError]:
     """Translate all pictures that can be read; return what is wrong with the others."""
-    problems, lookalikes = [], []
 
-    def load_job(job: Job) -> Loaded | UserError:
+    def load(job: Job) -> Loaded | UserError:
         try:
             return load_picture(job, trained, options)
         except UserError as error:  # no reason to give up the others
             return error
 
-    def keep_sound(outcomes: Iterable[Loaded | UserError]) -> Iterator[Loaded]:
-        for outcome in outcomes:
-            if isinstance(outcome, UserError):
-                problems.append(outcome)
-                say_row("Skipped", str(outcome))
-                continue
-            if not options.pairs and looks_like_pair(outcome.pixels, trained):
-                lookalikes.append(outcome.job.path)
-                if len(lookalikes) == 1:
-                    what = "looks like a pair of the training; --pairs translates its source half"
-                    say_row("Careful", f"{outcome.job.path} {what}")
-            yield outcome
-
-    def write_results(made: tuple[Loaded, list[np.ndarray]]) -> None:
-        pictures = finish_pictures(*made, trained, options)
-        for path, pixels in zip(made[0].job.results, pictures, strict=True):
+    def write(made: tuple[Loaded, list[np.ndarray]]) -> None:
+        loaded, images = made
+        pictures = finish_pictures(loaded, images, trained, options)
+        for path, pixels in zip(loaded.job.results, pictures, strict=True):
             write_picture(path, pixels)
 
-    outcomes = map_ahead(load_job, jobs, options.batch_size)
-    made = generate_pictures(keep_sound(outcomes), trained, options)
-    written = map_ahead(write_results, made, options.batch_size)
-    for count, _ in enumerate(written, 1):
+    problems = []
+    outcomes = map_ahead(load, jobs, options.batch_size)
+    sound = leave_out_problems(outcomes, problems, trained, options)
+    made = generate_pictures(sound, trained, options)
+    for count, _ in enumerate(map_ahead(write, made, options.batch_size), 1):
         say_progress("Translating", count, len(jobs), f"{count:,} of {len(jobs):,}")
     return problems
+
+
+def leave_out_problems(
+    outcomes: Iterable[Loaded | UserError],
+    problems: list[UserError],
+    trained: TrainedRun,
+    options: Translate,
+) -> Iterator[Loaded]:
+    """Pass on what could be loaded; say what could not, and add it to the problems."""
+    warned = False
+    for outcome in outcomes:
+        if isinstance(outcome, UserError):
+            problems.append(outcome)
+            say_row("Skipped", str(outcome))
+            continue
+        if not options.pairs and not warned and looks_like_pair(outcome.pixels, trained):
+            what = "looks like a pair of the training; --pairs translates its source half"
+            say_row("Careful", f"{outcome.job.path} {what}")
+            warned = True
+        yield outcome
 
 
 def translate_video(job: Job, trained: TrainedRun, options: Translate) -> None:
