@@ -2,8 +2,8 @@
 
 The training of "Image-to-Image Translation with Conditional Adversarial Networks" by Isola, Zhu,
 Zhou and Efros (CVPR 2017, arXiv 1611.07004), cited below as "paper". Everything that decides what
-is learned stands in this file, in the order the data flows; `grep "^# --- "` prints its table of
-contents.
+is learned from pairs stands in this file, but for the values of the options, in the order the data
+flows; `grep "^# --- "` prints its table of contents.
 
     python image_to_image_translation.py                    facades, from label maps to photos
     python image_to_image_translation.py --help             every option and its default
@@ -23,11 +23,11 @@ Everything a run makes is in `training_checkpoints/NAME`. Stop it at any moment 
 command again: it goes on from its last checkpoint exactly as if it had never stopped.
 
 In a notebook, `from image_to_image_translation import Train, train`, then
-`train(Train(dataset="synthetic", image_size=64, steps=1000))`. Importing does nothing else.
+`train(Train(dataset="synthetic", image_size=64, steps=1000))`. Importing starts nothing.
 
 Beside this file lie the options with their defaults (`pix2pix/options.py`), what the training
-stands on, such as picture files and devices (`pix2pix/support/`), and what one does before and
-after it (`pix2pix/commands/`). docs/ARCHITECTURE.md shows how they belong together.
+stands on, such as picture files, devices and tasks (`pix2pix/support/`), and what one does before
+and after it (`pix2pix/commands/`). docs/ARCHITECTURE.md shows how they belong together.
 """
 
 from pix2pix.command_line import main  # the first import of all: it is quick, the others are not
@@ -45,7 +45,6 @@ import re
 import shlex
 import shutil
 import sys
-import threading
 import time
 import zipfile
 from collections import Counter
@@ -53,6 +52,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import matplotlib.figure
@@ -90,6 +90,7 @@ from pix2pix.support.pair_folders import FilePair, find_pairs
 from pix2pix.support.pictures import (
     CHANNEL_NAMES,
     Kind,
+    PictureMemory,
     convert_channels,
     from_pixels,
     kind_of,
@@ -111,7 +112,7 @@ from pix2pix.support.terminal import (
     stop_requests,
 )
 
-CACHE_BYTES = 2 * 2**30  # of training pictures that are kept in memory
+CACHE_BYTES = 2 * 2**30  # training pictures are kept in memory if they are not more
 JITTER_SCALE = 286 / 256  # paper: pictures are enlarged to 286×286, for 256×256
 PREVIEW_PAIRS = 3  # in a preview, at most
 HOUR = 3600  # seconds
@@ -134,38 +135,44 @@ def check_options(options: Train) -> None:
     """Refuse options that make no sense, by themselves or for the task."""
     check_train(options)
     task = task_of(options)
-    can_turn_round = task.can_turn_round or options.direction != "BtoA"
-    require(can_turn_round, options, "direction", "AtoB with this --task")
-    divides = not task.divides_size or math.gcd(*task.size) % options.scale == 0
-    require(divides, options, "scale", "at least 2 and divide the image size")
-    for side in ("source_channels", "target_channels"):
-        require(not (task.from_photos and getattr(options, side)), options, side, "left to --task")
+    if not task.can_turn_round:
+        require(options.direction != "BtoA", options, "direction", "AtoB with this --task")
+    if task.divides_size:
+        divides = math.gcd(*task.size) % options.scale == 0
+        require(divides, options, "scale", "at least 2 and divide the image size")
+    if task.from_photos:
+        require(not options.source_channels, options, "source_channels", "left to --task")
+        require(not options.target_channels, options, "target_channels", "left to --task")
 
 
 @dataclass(frozen=True)
 class Split:
     """One split of a dataset: its pairs in order, and how to read one.
 
-    `order` says which of the pictures A and B of a pair are used, and in which order: as source
-    and target, or, by a task that makes the source, one of them as the photo."""
+    A pair has two pictures, A and B (a photo alone has one). `order` says which are used: (0, 1)
+    takes A as source and B as target, (1, 0) the reverse, and (0,) or (-1,) one as the photo."""
 
     pairs: Sequence[FilePair | SyntheticPair]
     order: tuple[int, ...]
-    problems: Sequence[str]  # with files that make no pair, or a broken one
+    problems: Sequence[str]  # a sentence for each file without a partner, or that cannot be read
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     @property
     def names(self) -> list[str]:
-        """What tells each pair from others, without reading it."""
+        """List what tells each pair from others, without reading it."""
         return [pair.name for pair in self.pairs]
 
     @property
     def fingerprint(self) -> str:
-        """What tells this split from others, in a few letters."""
+        """Return what tells this split from others: `400 pairs with fingerprint 1a2b3c4d`."""
         digest = hashlib.sha256(os.fsencode("\n".join(self.names))).hexdigest()
         return f"{len(self):,} pairs with fingerprint {digest[:8]}"
+
+    def number_of(self, k: int) -> int:
+        """Return the number of pair k among all pairs that were found, broken ones included."""
+        return k
 
     def read(self, k: int) -> list[np.ndarray]:
         """Read the pixels of pair k: source and target, or the photo."""
@@ -177,34 +184,43 @@ class Split:
 class CheckedSplit(Split):
     """The sound pairs of a split, what they are like, and what is wrong with the others."""
 
+    numbers: Sequence[int]  # of the sound pairs, among all
     sizes: Counter[tuple[int, int]]  # height and width of the first picture of each pair
     kinds: Counter[tuple[Kind, ...]]  # of the pictures of a pair
+    kept: Sequence[list[np.ndarray]]  # the pictures as jitter gets them, if all fit into memory
+
+    def number_of(self, k: int) -> int:
+        """Return the number of pair k among all pairs that were found, broken ones included."""
+        return self.numbers[k]
+
+
+def choose_order(task: Task, usual: str, direction: str) -> tuple[int, ...]:
+    """Choose which of the pictures A and B are used; `usual` is the dataset's own direction."""
+    if task.from_photos:  # the usual target of a pair is the photo
+        return (0,) if usual == "BtoA" else (-1,)
+    return (1, 0) if direction == "BtoA" else (0, 1)
 
 
 def find_splits(options: Train) -> tuple[dict[str, Split], str]:
     """Find the pairs of each split of the dataset, and the direction in which they are used."""
-    task, known = task_of(options), DATASETS.get(options.dataset)
-    if options.source_dir:
-        known = None
+    task = task_of(options)
+    known = None if options.source_dir else DATASETS.get(options.dataset)
     usual = known.direction if known else "AtoB"
     direction = options.direction or ("AtoB" if task.from_photos else usual)
-    if task.from_photos:  # the usual target of a pair, or the only picture there is
-        order = (0,) if usual == "BtoA" else (-1,)
-    else:
-        order = (1, 0) if direction == "BtoA" else (0, 1)
-
+    order = choose_order(task, usual, direction)
     if known and options.dataset == "synthetic":
         drawn = synthetic_splits(options.seed, task.size)
         return {name: Split(pairs, order, ()) for name, pairs in drawn.items()}, direction
+
     root, sides, photos = Path(options.dataset), None, task.from_photos
     if known:
         data_dir = Path(options.data_dir).expanduser()
         root = fetch_archive(options.dataset, known.megabytes, options.mirror, data_dir)
-        photos = False  # they are the targets of its pairs
+        photos = False  # it has pairs; a task takes their targets
     elif options.source_dir:
         root, sides = Path(), (str(options.source_dir), str(options.target_dir))
     on_disk = find_pairs(root, sides, photos, options.holdout, options.seed)
-    splits = {name: Split(found.pairs, order, found.problems) for name, found in on_disk.items()}
+    splits = {name: Split(there.pairs, order, there.problems) for name, there in on_disk.items()}
     return splits, direction
 
 
@@ -216,17 +232,52 @@ def check_large_enough(pixels: np.ndarray, pair: FilePair | SyntheticPair, confi
         raise UserError(f"{pair.files[0]}: {shape} is too small to cut {height}×{width} from it")
 
 
-def check_split(split: Split, name: str, config: Train) -> CheckedSplit:
-    """Read every pair once, so that a broken file is found now and not at step 7,213."""
-    pairs, problems, sizes, kinds = [], list(split.problems), Counter(), Counter()
+def fit_to_size(pixels: np.ndarray, size: tuple[int, int], config: Train) -> np.ndarray:
+    """Bring a picture to (height, width), as --crop and --fit say."""
+    height, width = pixels.shape[:2]
+    if config.crop:
+        shape = size
+    elif config.fit == "crop":
+        scale = min(height / size[0], width / size[1])
+        shape = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    else:
+        shape = (height, width)
+    top, left = (height - shape[0]) // 2, (width - shape[1]) // 2
+    return resize(pixels[top : top + shape[0], left : left + shape[1]], size)
 
-    def check_pair(k: int) -> tuple[tuple[int, int], tuple[Kind, ...]] | UserError:
+
+def enlarge_for_jitter(pixels: np.ndarray, config: Train) -> np.ndarray:
+    """Bring a picture to the size that jitter cuts from."""
+    if config.crop and config.jitter:
+        return pixels  # a window is cut from its full resolution
+    scale = JITTER_SCALE if config.jitter and not config.crop else 1
+    size = tuple(round(side * scale) for side in picture_size(config))
+    return fit_to_size(pixels, size, config)
+
+
+class CheckedPair(NamedTuple):
+    """What the check finds out about a sound pair."""
+
+    size: tuple[int, int]
+    kinds: tuple[Kind, ...]
+    enlarged: list[np.ndarray]  # its pictures as jitter gets them; none if memory is full
+
+
+def check_split(split: Split, name: str, config: Train, memory: int = 0) -> CheckedSplit:
+    """Read every pair once, so that a broken file is found now and not at step 7,213.
+
+    Pictures are kept, so that they need not be read again, if all fit into so many bytes."""
+    numbers, problems, sizes, kinds = [], list(split.problems), Counter(), Counter()
+    store = PictureMemory(memory)
+
+    def check_pair(k: int) -> CheckedPair | UserError:
         try:
             pictures = split.read(k)
             check_large_enough(pictures[0], split.pairs[k], config)
         except UserError as error:
             return error
-        return pictures[0].shape[:2], tuple(map(kind_of, pictures))
+        enlarged = [enlarge_for_jitter(p, config) for p in pictures] if store.has_room else []
+        return CheckedPair(pictures[0].shape[:2], tuple(map(kind_of, pictures)), enlarged)
 
     for k, outcome in enumerate(map_ahead(check_pair, range(len(split)))):
         if is_due(k + 1, 100, len(split)):
@@ -234,11 +285,22 @@ def check_split(split: Split, name: str, config: Train) -> CheckedSplit:
         if isinstance(outcome, UserError):
             problems.append(str(outcome))
             continue
-        size, kinds_of_pair = outcome
-        pairs.append(split.pairs[k])
-        sizes[size] += 1
-        kinds[kinds_of_pair] += 1
-    return CheckedSplit(pairs, split.order, problems, sizes, kinds)
+        numbers.append(k)
+        sizes[outcome.size] += 1
+        kinds[outcome.kinds] += 1
+        store.add(outcome.enlarged)
+    pairs = [split.pairs[k] for k in numbers]
+    return CheckedSplit(pairs, split.order, problems, numbers, sizes, kinds, store.kept)
+
+
+def check_splits(
+    splits: dict[str, Split], config: Train, memory: int = 0
+) -> dict[str, CheckedSplit]:
+    """Check all splits of a dataset; training pictures may be kept in so many bytes of memory."""
+    checked = {}
+    for name, split in splits.items():
+        checked[name] = check_split(split, name, config, memory if name == "train" else 0)
+    return checked
 
 
 def refuse_broken(splits: dict[str, CheckedSplit], config: Train) -> None:
@@ -261,21 +323,21 @@ def refuse_broken(splits: dict[str, CheckedSplit], config: Train) -> None:
 def settle_channels_and_depth(
     options: Train, direction: str, kinds: Counter[tuple[Kind, ...]]
 ) -> tuple[Train, dict]:
-    """Settle what the pictures decide; return the options with it, and it alone for config.json."""
-    config, sides = replace(options, direction=direction), []
+    """Return the options completed by what the pictures decide, and those decisions alone."""
+    sides = []
     for side in zip(*kinds, strict=True):  # the kinds of all pictures on a side
         channels = {kind.channels for kind in side}
         transparent = channels & {2, 4}  # one such picture is enough
         bits = max(kind.bits for kind in side)
         sides.append(Kind(4 if transparent else max(channels), bits))
-    source, target = task_of(config).settle(sides)
+    source, target = task_of(replace(options, direction=direction)).settle(sides)
     derived = {
         "direction": direction,
         "source_channels": options.source_channels or source.channels,
         "target_channels": options.target_channels or target.channels,
         "depth": options.depth or possible_halvings(options),
     }
-    return replace(config, **derived), derived | {"target_bits": target.bits}
+    return replace(options, **derived), derived | {"target_bits": target.bits}
 
 
 def pair_shape(split: CheckedSplit, config: Train) -> list[int] | None:
@@ -314,20 +376,6 @@ def warn_of_stretching(split: CheckedSplit, config: Train) -> None:
         )
 
 
-def fit_to_size(pixels: np.ndarray, size: tuple[int, int], config: Train) -> np.ndarray:
-    """Bring a picture to (height, width), as --crop and --fit say."""
-    height, width = pixels.shape[:2]
-    if config.crop:
-        shape = size
-    elif config.fit == "crop":
-        scale = min(height / size[0], width / size[1])
-        shape = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-    else:
-        shape = (height, width)
-    top, left = (height - shape[0]) // 2, (width - shape[1]) // 2
-    return resize(pixels[top : top + shape[0], left : left + shape[1]], size)
-
-
 def concatenate_pair(pictures: list[np.ndarray], config: Train) -> np.ndarray:
     """Stack the pictures of a pair channel upon channel, with values from -1 to 1.
 
@@ -351,52 +399,28 @@ def examples(split: Split, numbers: Sequence[int], config: Train) -> tuple[tf.Te
     for k in numbers:
         pictures = [fit_to_size(p, picture_size(config), config) for p in split.read(k)]
         stacked = tf.constant(concatenate_pair(pictures, config))
-        source, target = separate_pair(stacked, config, [config.seed, k])
+        source, target = separate_pair(stacked, config, [config.seed, split.number_of(k)])
         sources.append(source)
         targets.append(target)
     return tf.stack(sources), tf.stack(targets)
 
 
-class TrainingPictures:
-    """The pairs of a split at the size that jitter cuts from, kept in memory as far as they fit."""
-
-    def __init__(self, split: Split, config: Train) -> None:
-        self.split, self.config = split, config
-        self.kept, self.free_bytes, self.lock = {}, CACHE_BYTES, threading.Lock()
-
-    def load(self, k: int) -> np.ndarray:
-        """Return the stacked pictures of pair k, with values from -1 to 1."""
-        pictures = self.kept.get(k)
-        if pictures is None:
-            pictures = [self.enlarge(picture) for picture in self.split.read(k)]
-            self.keep_in_memory(k, pictures)
-        return concatenate_pair(pictures, self.config)
-
-    def enlarge(self, pixels: np.ndarray) -> np.ndarray:
-        """Bring a picture to the size that jitter cuts from."""
-        config = self.config
-        if config.crop and config.jitter:
-            return pixels  # a window is cut from its full resolution
-        scale = JITTER_SCALE if config.jitter and not config.crop else 1
-        size = tuple(round(side * scale) for side in picture_size(config))
-        return fit_to_size(pixels, size, config)
-
-    def keep_in_memory(self, k: int, pictures: list[np.ndarray]) -> None:
-        """Keep the pictures of a pair if there is room."""
-        needed = sum(picture.nbytes for picture in pictures)
-        with self.lock:
-            if needed <= self.free_bytes and k not in self.kept:
-                self.free_bytes -= needed
-                self.kept[k] = [picture.copy() for picture in pictures]  # no views of larger ones
+def load_for_jitter(split: CheckedSplit, k: int, config: Train) -> np.ndarray:
+    """Load the stacked pictures of pair k at the size that jitter cuts from."""
+    if split.kept:
+        pictures = split.kept[k]
+    else:
+        pictures = [enlarge_for_jitter(picture, config) for picture in split.read(k)]
+    return concatenate_pair(pictures, config)
 
 
 def jitter(stacked: tf.Tensor, config: Train, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Cut source and target out of a larger picture at random, and mirror them at random."""
     height, width = picture_size(config)
     down, right, mirrored = tf.unstack(tf.random.stateless_uniform([3], seed))
-    tops, lefts = tf.unstack(tf.shape(stacked)[:2] - [height, width] + 1)  # how many there are
-    top = tf.cast(down * tf.cast(tops, tf.float32), tf.int32)
-    left = tf.cast(right * tf.cast(lefts, tf.float32), tf.int32)
+    top_count, left_count = tf.unstack(tf.shape(stacked)[:2] - [height, width] + 1)
+    top = tf.cast(down * tf.cast(top_count, tf.float32), tf.int32)
+    left = tf.cast(right * tf.cast(left_count, tf.float32), tf.int32)
     window = stacked[top : top + height, left : left + width]
     if config.flip:
         window = tf.cond(mirrored < 0.5, lambda: tf.reverse(window, axis=[1]), lambda: window)
@@ -405,7 +429,7 @@ def jitter(stacked: tf.Tensor, config: Train, seed: tf.Tensor) -> tuple[tf.Tenso
 
 
 def batches(
-    split: Split,
+    split: CheckedSplit,
     config: Train,
     first_step: int,
     shard: tf.distribute.InputContext | None = None,
@@ -414,13 +438,15 @@ def batches(
 
     Example number k is pair k mod n of a permutation that is new in every epoch, so a run that
     goes on at some step sees what it would have seen without the stop, and nothing about the
-    iterator has to be saved. Of several workers each makes its share of every batch, and of that,
-    one part after the other, those of its devices.
+    iterator has to be saved. Each worker makes its share of every batch, divided further into one
+    part for each of its devices, in order.
     """
-    shard = shard or tf.distribute.InputContext()
-    count, pictures = len(split), TrainingPictures(split, config)
+    shard, count = shard or tf.distribute.InputContext(), len(split)
     share = config.batch_size // shard.num_input_pipelines
-    channels = pictures.load(0).shape[-1]
+    channels = load_for_jitter(split, 0, config).shape[-1]
+
+    def load(k: np.int64) -> np.ndarray:
+        return load_for_jitter(split, k, config)
 
     @tf.autograph.experimental.do_not_convert
     def make_example(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -428,7 +454,7 @@ def batches(
         number = step * config.batch_size + place
         epoch, position = number // count, number % count
         k = tf.random.experimental.index_shuffle(position, [config.seed, epoch], count - 1)
-        stacked = tf.numpy_function(pictures.load, [k], tf.float32, stateful=False)
+        stacked = tf.numpy_function(load, [k], tf.float32, stateful=False)
         seed = tf.stack([tf.constant(config.seed, tf.int64), number])
         return jitter(tf.ensure_shape(stacked, [None, None, channels]), config, seed)
 
@@ -468,7 +494,7 @@ def normalize(x: keras.KerasTensor, config: Train) -> keras.KerasTensor:
 
 
 def needs_bias(config: Train) -> bool:
-    """Tell whether convolutions have biases, where the normalisation after them has none."""
+    """Tell whether convolutions need a bias because no learned shift follows them."""
     return config.normalization in ("none", "plain-instance")
 
 
@@ -487,7 +513,7 @@ def build_generator(config: Train) -> keras.Model:
 
     All values are from -1 to 1."""
     task, biased = task_of(config), needs_bias(config)
-    depth = config.depth or possible_halvings(config)  # the innermost map ends 1 high or wide
+    depth = config.depth or possible_halvings(config)  # until a side is odd: 1×1, for 256×256
     filters = [config.generator_filters * min(2**level, 8) for level in range(depth)]
     x = source = keras.Input((*task.size, config.source_channels or 3), name="source")
 
@@ -496,7 +522,7 @@ def build_generator(config: Train) -> keras.Model:
         if level > 0:
             x = layers.LeakyReLU(0.2)(x)
         x = convolution(layers.Conv2D, count, 2, use_bias=biased)(x)
-        if 0 < level < depth - 1:  # paper: not the first; nor a 1×1 map, it would become zero
+        if 0 < level < depth - 1:  # paper: not the first; nor the last, where 1×1 would become 0
             x = normalize(x, config)
         skips.append(x)  # [batch, height / 2^(level+1), width / 2^(level+1), count]
 
@@ -548,17 +574,17 @@ def build_discriminator(config: Train) -> keras.Model:
 
 @dataclass(frozen=True)
 class GanLoss:
-    """What the logits of patches cost: `real` and `fake` those of real and of generated pictures
-    the discriminator, and `generator` those of generated pictures the generator."""
+    """Three functions of the logits of patches. `real` and `fake` are the discriminator's costs for
+    real and for generated pictures; `generator` is the generator's cost for generated ones."""
 
     real: Callable[[tf.Tensor], tf.Tensor]
     fake: Callable[[tf.Tensor], tf.Tensor]
     generator: Callable[[tf.Tensor], tf.Tensor]
 
 
-# vanilla is the paper's cross-entropy with the sigmoid taken into the logarithm. Its gradient is
-# one operation; that of TensorFlow's own adds four terms in the order in which memory becomes free,
-# so that no two runs would agree to the last bit.
+# vanilla is the paper's cross-entropy, with the sigmoid taken into the logarithm. It is written as
+# softplus because tf.nn.sigmoid_cross_entropy_with_logits sums four terms of its gradient in no
+# fixed order, so that two runs would differ in the last bit.
 GAN_LOSSES = {
     "vanilla": GanLoss(
         real=lambda logits: tf.nn.softplus(-logits),  # -log D
@@ -601,6 +627,16 @@ def discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor, config: T
 # something else if that has been edited since the program was started.
 
 
+def update_average(state: tf.train.Checkpoint, config: Train) -> None:
+    """Move the average of the generator's weights a little towards what they are now."""
+    done = tf.cast(
+        state.step, tf.float32
+    )  # at first the average spans few steps, to forget the start
+    share = 1 - tf.minimum(config.average_weights, (1 + done) / (10 + done))
+    for average, weight in zip(state.average.weights, state.generator.weights, strict=True):
+        average.assign_add(share * (weight - average))
+
+
 @tf.function(autograph=False)
 def train_step(
     state: tf.train.Checkpoint, source: tf.Tensor, target: tf.Tensor, config: Train
@@ -610,7 +646,6 @@ def train_step(
     On several devices each calls this with its part of the batch; the optimizers add up gradients.
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    optimizers = state.generator_optimizer, state.discriminator_optimizer
     generator, discriminator = map(with_fast_layers, (state.generator, state.discriminator))
     with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
         generated = generator(source, training=True)
@@ -618,27 +653,21 @@ def train_step(
         fake_logits = discriminator([source, generated], training=True)
         losses = generator_losses(target, generated, fake_logits, config)
         losses["discriminator"] = discriminator_loss(real_logits, fake_logits, config)
-        goals = losses["generator_total"] / replicas, losses["discriminator"] / replicas
-        goals = [adam.scale_loss(goal) for adam, goal in zip(optimizers, goals, strict=True)]
+        generator_goal = losses["generator_total"] / replicas
+        discriminator_goal = losses["discriminator"] / replicas
+        generator_goal = state.generator_optimizer.scale_loss(generator_goal)
+        discriminator_goal = state.discriminator_optimizer.scale_loss(discriminator_goal)
 
     weights = state.generator.trainable_variables
-    optimizers[0].apply(generator_tape.gradient(goals[0], weights))
+    state.generator_optimizer.apply(generator_tape.gradient(generator_goal, weights))
     weights = state.discriminator.trainable_variables
-    optimizers[1].apply(discriminator_tape.gradient(goals[1], weights))
+    state.discriminator_optimizer.apply(discriminator_tape.gradient(discriminator_goal, weights))
     state.step.assign_add(1)
     if state.average is not state.generator:
         update_average(state, config)
     for name, loss in losses.items():
         state.loss_sums[name].assign_add(loss)
     return losses
-
-
-def update_average(state: tf.train.Checkpoint, config: Train) -> None:
-    """Move the average of the generator's weights a little towards what they are now."""
-    done = tf.cast(state.step, tf.float32)  # the average is short at first, to forget the start
-    share = 1 - tf.minimum(config.average_weights, (1 + done) / (10 + done))
-    for average, weight in zip(state.average.weights, state.generator.weights, strict=True):
-        average.assign_add(share * (weight - average))
 
 
 @tf.function(autograph=False)
@@ -654,33 +683,36 @@ def draw_panel(path: Path, columns: dict[str, tf.Tensor]) -> None:
     """Save a table of pictures as PNG: titled columns, pixel for pixel, small ones enlarged."""
     arrays = {title: to_pixels(images) for title, images in columns.items()}
     count, *size = next(iter(arrays.values())).shape[:3]
-    zoom, gap, head = max(1, 256 // max(size)), 8, 28  # the last two in pixels
+    zoom, gap, title_height = max(1, 256 // max(size)), 8, 28  # the last two in pixels
     dpi = 128  # a power of two divides without a remainder, so that no row of pixels is lost
-    tall, wide = (side * zoom + gap for side in size)
-    width, height = len(arrays) * wide + gap, count * tall + head
+    row_height, column_width = (side * zoom + gap for side in size)
+    width, height = len(arrays) * column_width + gap, count * row_height + title_height
     figure = matplotlib.figure.Figure((width / dpi, height / dpi), dpi=dpi, facecolor="white")
     for column, (title, images) in enumerate(arrays.items()):
-        x, y = gap + column * wide, height - head
-        middle = (x + (wide - gap) / 2) / width, 1 - head / 2 / height
+        left = gap + column * column_width
+        middle = (left + (column_width - gap) / 2) / width, 1 - title_height / 2 / height
         figure.text(*middle, title, ha="center", va="center", fontsize=8)
         for row, image in enumerate(images.repeat(zoom, axis=1).repeat(zoom, axis=2)):
             image = image.repeat(3, axis=-1) if image.shape[-1] == 1 else image
-            figure.figimage(image, x, y - (row + 1) * tall + gap)
+            bottom = height - title_height - (row + 1) * row_height + gap
+            figure.figimage(image, left, bottom)
     with replace_when_complete(path) as temporary:
         figure.savefig(temporary)
 
 
-def show_inline(path: Path, shown: object) -> object:
-    """In a notebook, show a picture in place of the one shown before; elsewhere do nothing."""
+def show_inline(path: Path, handle: object) -> object:
+    """In a notebook, show a picture in place of the one before; elsewhere do nothing.
+
+    Return the handle by which the next picture replaces this one."""
     if "ipykernel" not in sys.modules:
         return None
     from IPython import display
 
     picture = display.Image(filename=path)
-    if shown is None:
+    if handle is None:
         return display.display(picture, display_id=True)
-    shown.update(picture)
-    return shown
+    handle.update(picture)
+    return handle
 
 
 def save_preview(
@@ -706,23 +738,26 @@ def new_state(config: Train) -> tf.train.Checkpoint:
     keras.utils.set_random_seed(config.seed)
     computing_type = choose_computing_type(config.precision)
     with compute_in(computing_type):
-        networks = build_generator(config), build_discriminator(config)
-        average = networks[0]
+        generator, discriminator = build_generator(config), build_discriminator(config)
+        average = generator
         if config.average_weights:
             average = build_generator(config)
-            average.set_weights(networks[0].get_weights())
-    optimizers = [FusedAdam(config.learning_rate, config.beta_1) for _ in networks]  # paper: β₁ 0.5
-    if computing_type == "float16":  # small gradients would be zero
-        optimizers = [keras.optimizers.LossScaleOptimizer(adam) for adam in optimizers]
-    for network, optimizer in zip(networks, optimizers, strict=True):
+            average.set_weights(generator.get_weights())
+    optimizers = []
+    for network in (generator, discriminator):
+        optimizer = FusedAdam(config.learning_rate, config.beta_1)  # paper: β₁ = 0.5
+        if computing_type == "float16":  # small gradients would be zero
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         optimizer.build(network.trainable_variables)
+        optimizers.append(optimizer)
+    generator_optimizer, discriminator_optimizer = optimizers
     return tf.train.Checkpoint(
-        generator=networks[0],
-        discriminator=networks[1],
+        generator=generator,
+        discriminator=discriminator,
         average=average,  # what is shown and saved: the generator, or its --average-weights
-        generator_optimizer=optimizers[0],
-        discriminator_optimizer=optimizers[1],
-        noise=[layer.seed_generator.state.value for layer in dropout_layers(networks[0])],
+        generator_optimizer=generator_optimizer,
+        discriminator_optimizer=discriminator_optimizer,
+        noise=[layer.seed_generator.state.value for layer in dropout_layers(generator)],
         step=tf.Variable(0, dtype=tf.int64, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA),
         logged=tf.Variable(0, dtype=tf.int64),  # the step of the last log line
         loss_sums={  # of the steps since then
@@ -739,6 +774,17 @@ def variables_of(state: tf.train.Checkpoint) -> list[tf.Variable]:
     return [*variables, state.step, state.logged, *state.loss_sums.values()]
 
 
+def checkpoints(folder: Path) -> list[Path]:
+    """List the checkpoints of a run without their suffixes, oldest first."""
+    found = [path.with_suffix("") for path in folder.glob("ckpt-*.index")]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("ckpt-")))
+
+
+def name_of_last_good(folder: Path) -> str:
+    """Name the checkpoint that a run goes on from."""
+    return checkpoints(folder)[-1].name if checkpoints(folder) else "step 0"
+
+
 def refuse_another_run(new: dict, folder: Path) -> None:
     """Let only the same run go on in a folder; `new` is what its config.json would become."""
     if not checkpoints(folder) or not (folder / "config.json").exists():
@@ -751,10 +797,11 @@ def refuse_another_run(new: dict, folder: Path) -> None:
         before = old_values.get(name, now)
         if before in (now, None):  # None: imported, and not known
             continue
+        what = name.replace("_", " ")
         if name == "pairs":
-            name = "other pictures (--dataset, --seed or --holdout differ, or files):"
+            what = "other pictures (--dataset, --seed or --holdout differ, or files):"
         raise UserError(
-            f"{folder} holds a run with {name.replace('_', ' ')} {before}, not {now}. "
+            f"{folder} holds a run with {what} {before}, not {now}. "
             "Give the new run a folder of its own with --name."
         )
 
@@ -769,17 +816,6 @@ def write_config(new: dict, folder: Path) -> None:
         if old.get(field, new[field]) != new[field]:
             say_row("Changed", f"{flag(field)} {old[field]} → {new[field]}, from here on")
     write_text(path, json.dumps(new, indent=2) + "\n")
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """List the checkpoints of a run without their suffixes, oldest first."""
-    found = [path.with_suffix("") for path in folder.glob("ckpt-*.index")]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("ckpt-")))
-
-
-def last_good(folder: Path) -> str:
-    """Name the checkpoint that a run goes on from."""
-    return checkpoints(folder)[-1].name if checkpoints(folder) else "step 0"
 
 
 def remove_half_written(folder: Path) -> None:
@@ -810,12 +846,12 @@ def restore(state: tf.train.Checkpoint, folder: Path) -> None:
             part.rename(part.with_name(f"damaged-{part.name}"))
 
 
-def not_finite(state: tf.train.Checkpoint, folder: Path) -> UserError:
+def not_finite_error(state: tf.train.Checkpoint, folder: Path) -> UserError:
     """Return the error for a loss that is infinite or no number."""
     step, since = int(state.step.numpy()), int(state.logged.numpy()) + 1
     return UserError(
         f"{folder}: a loss stopped being finite between steps {min(since, step):,} and {step:,}; "
-        f"nothing was overwritten, the last good checkpoint is {last_good(folder)}. "
+        f"nothing was overwritten, the last good checkpoint is {name_of_last_good(folder)}. "
         "Try a smaller --learning-rate."
     )
 
@@ -846,8 +882,8 @@ def save(state: tf.train.Checkpoint, source: tf.Tensor, folder: Path, keep: int)
     """Write generator.keras, and then a checkpoint, which counts once its last file is there."""
     step = int(state.step.numpy())
     logits = state.discriminator([source, generate(state.average, source)], training=False)
-    if not np.isfinite(logits).all():  # the losses do not know the last update
-        raise not_finite(state, folder)
+    if not np.isfinite(logits).all():  # the losses are from before the last update
+        raise not_finite_error(state, folder)
     try:
         with replace_when_complete(folder / "generator.keras") as temporary:
             settings = read_config(folder / "config.json")
@@ -855,14 +891,17 @@ def save(state: tf.train.Checkpoint, source: tf.Tensor, folder: Path, keep: int)
             save_generator(state.average, settings, source.numpy(), temporary)
         partial = folder / ".partial-checkpoint"
         tf.train.CheckpointManager(state, partial, 1, checkpoint_name="ckpt").save(step)
-        for part in (*sorted(partial.glob("ckpt-*")), partial / "checkpoint"):  # data, index, list
+        for part in (
+            *sorted(partial.glob("ckpt-*")),
+            partial / "checkpoint",
+        ):  # the index makes it count
             os.replace(part, folder / part.name)
         partial.rmdir()
     except (OSError, tf.errors.OpError) as error:
         remove_half_written(folder)
         raise UserError(
             f"{folder}: step {step:,} could not be saved ({first_line(error)}). "
-            f"Free some space and start again; it goes on from {last_good(folder)}."
+            f"Free some space and start again; it goes on from {name_of_last_good(folder)}."
         ) from error
     for old in checkpoints(folder)[:-keep]:
         for part in folder.glob(f"{old.name}.*"):
@@ -896,7 +935,7 @@ def mean_losses(state: tf.train.Checkpoint, folder: Path) -> dict[str, float]:
     count = max(1, int(state.step.numpy()) - int(state.logged.numpy()))
     means = {name: float(total.numpy()) / count for name, total in state.loss_sums.items()}
     if not all(math.isfinite(mean) for mean in means.values()):
-        raise not_finite(state, folder)
+        raise not_finite_error(state, folder)
     return means
 
 
@@ -928,13 +967,16 @@ def train(options: Train) -> Path:
     folder = run_folder(options)
     strategy = choose_strategy(options.batch_size)
     with training_in(folder, strategy):
-        found, direction = find_splits(options)
-        splits = {name: check_split(split, name, options) for name, split in found.items()}
+        unchecked, direction = find_splits(options)
+        splits = check_splits(unchecked, options, CACHE_BYTES)
         refuse_broken(splits, options)
         pairs = splits["train"]
-        config, derived = settle_channels_and_depth(options, direction, pairs.kinds)
-        derived = {"pairs": found["train"].fingerprint, **derived}
-        derived["pair_shape"] = pair_shape(pairs, config)
+        config, decisions = settle_channels_and_depth(options, direction, pairs.kinds)
+        derived = {  # in the order in which refuse_another_run looks for a difference
+            "pairs": unchecked["train"].fingerprint,
+            **decisions,
+            "pair_shape": pair_shape(pairs, config),
+        }
         settings = to_saved(options) | {"found": derived}
         refuse_another_run(settings, folder)
         state = start_or_resume(config, settings, folder, strategy)
@@ -943,12 +985,12 @@ def train(options: Train) -> Path:
             say(f"{folder} is finished: {first:,} steps. To train longer: --steps {2 * first}")
             return folder
 
-        held_out = next(name for name in ("val", "test", "train") if splits.get(name))
-        numbers = range(min(PREVIEW_PAIRS, len(splits[held_out])))
-        preview_pairs = examples(splits[held_out], numbers, config)
+        preview_split = next(name for name in ("val", "test", "train") if splits.get(name))
+        first_ones = range(min(PREVIEW_PAIRS, len(splits[preview_split])))
+        preview_pairs = examples(splits[preview_split], first_ones, config)
         share = config.batch_size // strategy.num_replicas_in_sync
         seconds = guess_seconds(state, tf.repeat(preview_pairs[0][:1], share, axis=0))
-        announce(config, splits, held_out, strategy, first, seconds)
+        announce(config, splits, preview_split, strategy, first, seconds)
         if is_writer(strategy):
             write_config(settings, folder)
             write_text(folder / "training_pairs.txt", "\n".join(pairs.names) + "\n")
@@ -966,9 +1008,18 @@ def start_or_resume(
     if is_writer(strategy):
         remove_half_written(folder)
         restore(state, folder)
-    own = ("dataset", "name", "source_dir", "target_dir", "output", "data_dir", "mirror", "config")
-    shared = {name: value for name, value in settings.items() if name not in own}
-    start_alike(strategy, variables_of(state), state.noise, shared)
+    places = (
+        "dataset",
+        "source_dir",
+        "target_dir",
+        "output",
+        "name",
+        "data_dir",
+        "mirror",
+        "config",
+    )
+    shared = {name: value for name, value in settings.items() if name not in places}
+    start_alike(strategy, variables_of(state), state.noise, shared)  # workers may differ in places
     return state
 
 
@@ -985,14 +1036,14 @@ def guess_seconds(state: tf.train.Checkpoint, source: tf.Tensor) -> float:
 def announce(
     config: Train,
     splits: dict[str, CheckedSplit],
-    held_out: str,
+    preview_split: str,
     strategy: tf.distribute.Strategy,
     first: int,
     seconds: float,
 ) -> None:
     """Say what is about to happen, how long it will take, and what to do if that is too long."""
     pairs, unit, steps = splits["train"], task_of(config).unit, config.steps - first
-    counts = f"{len(pairs):,} training {unit}; previews of {held_out} {unit}"
+    counts = f"{len(pairs):,} training {unit}; previews of {preview_split} {unit}"
     device = describe_device(strategy.num_replicas_in_sync)
     say_row("Dataset", f"{dataset_name(config)}: {counts}")
     say_row("Direction", describe_direction(pairs, config))
@@ -1013,7 +1064,7 @@ def learning_rate(config: Train, step: int) -> float:
 
 
 def take_steps(
-    config: Train, strategy: tf.distribute.Strategy, state: tf.train.Checkpoint, split: Split
+    config: Train, strategy: tf.distribute.Strategy, state: tf.train.Checkpoint, split: CheckedSplit
 ) -> Iterator[int]:
     """Take the steps that are left, on all devices, and yield the number of each when done."""
     first, alone = int(state.step.numpy()), strategy.num_replicas_in_sync == 1
@@ -1046,12 +1097,12 @@ def train_steps(
     config: Train,
     strategy: tf.distribute.Strategy,
     state: tf.train.Checkpoint,
-    split: Split,
+    split: CheckedSplit,
     preview_pairs: tuple[tf.Tensor, tf.Tensor],
     folder: Path,
 ) -> None:
-    """The loop: step, log, preview, save."""
-    first, total, shown = int(state.step.numpy()), config.steps, None
+    """Run the loop: step, log, preview, save."""
+    first, total, handle = int(state.step.numpy()), config.steps, None
     writes = is_writer(strategy)
     if writes:
         writer = tf.summary.create_file_writer(str(folder / "logs"))
@@ -1074,7 +1125,7 @@ def train_steps(
             if writes and preview_due:
                 preview = save_preview(state, preview_pairs, folder)
                 summarize(writer, step, preview)
-                shown = show_inline(preview, shown)
+                handle = show_inline(preview, handle)
             if writes and save_due:
                 save(state, preview_pairs[0][:1], folder, config.keep_checkpoints)
             if stopping and step < total:

@@ -64,7 +64,7 @@ def measure(pipe, devices: int, image_size: int, batch_size: int, steps: int) ->
     with strategy.scope():
         state = script.new_state(config)
     one = SyntheticPair(seed=0, number=0, size=(image_size, image_size))
-    split = script.Split([one], (1, 0), ())
+    split = script.check_split(script.Split([one], (1, 0), ()), "train", config, 2**30)
     times = [time.perf_counter()]
     for _ in script.take_steps(config, strategy, state, split):
         state.loss_sums["discriminator"].numpy()

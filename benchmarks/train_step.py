@@ -216,7 +216,8 @@ def pairs_per_second(config: Train) -> float:
         make_pairs(Path(folder), 400)
         config = replace(config, dataset=folder, holdout=0.0, steps=2000, direction="AtoB")
         splits, _ = script.find_splits(config)
-        batches = iter(script.batches(splits["train"], config, 0))
+        split = script.check_split(splits["train"], "train", config, script.CACHE_BYTES)
+        batches = iter(script.batches(split, config, 0))
         for _ in range(400 // config.batch_size):
             next(batches)
         count = 1600 // config.batch_size

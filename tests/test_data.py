@@ -36,44 +36,46 @@ def test_options_that_contradict_the_task(options, named):
 def loaded(small, pair_folder):
     """What `train` makes of a folder of pairs before its first step: configuration and pairs."""
 
-    def load(**options) -> tuple[Train, script.CheckedSplit]:
+    def load(memory: int = 2**20, **options) -> tuple[Train, script.CheckedSplit]:
         config = dataclasses.replace(small, dataset=str(pair_folder), **options)
         split = script.find_splits(config)[0]["train"]
-        return config, script.check_split(split, "train", config)
+        return config, script.check_split(split, "train", config, memory)
 
     return load
 
 
 @pytest.mark.parametrize("options", [{}, {"crop": True}, {"fit": "crop"}])
-def test_pairs_in_memory_and_pairs_read_on_the_fly_are_the_same(
-    loaded, pair_folder, monkeypatch, options
-):
-    config, split = loaded(steps=12, **options)  # each pair twice: once read, once from memory
+def test_pairs_in_memory_and_pairs_read_on_the_fly_are_the_same(loaded, pair_folder, options):
     side = 40 if "crop" in options else 36
     enough = side * 2 * side * 3 * 6
-
-    def load_all(room: int) -> script.TrainingPictures:
-        monkeypatch.setattr(script, "CACHE_BYTES", room)
-        pictures = script.TrainingPictures(split, config)
-        for k in range(6):
-            pictures.load(k)
-        return pictures
-
-    def batches(room: int) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        monkeypatch.setattr(script, "CACHE_BYTES", room)
-        return list(script.batches(split, config, 0))
-
-    for ours, theirs in zip(batches(enough), batches(0), strict=True):
+    config, kept = loaded(memory=enough, **options)
+    _, not_kept = loaded(memory=enough - 1, **options)  # a byte short
+    assert (len(kept.kept), len(not_kept.kept)) == (6, 0)
+    both = zip(script.batches(kept, config, 0), script.batches(not_kept, config, 0), strict=True)
+    for ours, theirs in both:
         np.testing.assert_array_equal(ours, theirs)
-    kept, not_kept = load_all(enough), load_all(enough - 1)  # a byte short
-    for k in range(6):
-        np.testing.assert_array_equal(kept.load(k), not_kept.load(k))
-    assert (len(kept.kept), len(not_kept.kept)) == (6, 5)
     shutil.rmtree(pair_folder)
-    assert len(kept.kept[5]) == 2
-    assert kept.load(5).shape == (side, side, 6)  # needs no file any more
+    assert script.load_for_jitter(kept, 5, config).shape == (
+        side,
+        side,
+        6,
+    )  # needs no file any more
     with pytest.raises(UserError, match="not a readable picture"):
-        not_kept.load(5)
+        script.load_for_jitter(not_kept, 5, config)
+
+
+def test_a_run_whose_pictures_are_in_memory_needs_their_files_no_more(
+    small, pair_folder, monkeypatch
+):
+    train_steps = script.train_steps
+
+    def delete_and_train(*arguments) -> None:
+        shutil.rmtree(pair_folder)
+        train_steps(*arguments)
+
+    monkeypatch.setattr(script, "train_steps", delete_and_train)
+    folder = script.train(dataclasses.replace(small, dataset=str(pair_folder), steps=8))
+    assert script.checkpoints(folder)[-1].name == "ckpt-8"
 
 
 @dataclass(frozen=True)
@@ -92,17 +94,15 @@ class MadePair:
         return [self.picture] * 2
 
 
-def split_of(pictures: Iterable[np.ndarray]) -> script.Split:
+def split_of(pictures: Iterable[np.ndarray]) -> script.CheckedSplit:
     """A pair of each of these pictures."""
     pairs = [MadePair(str(k), picture) for k, picture in enumerate(pictures)]
-    return script.Split(pairs, (0, 1), ())
+    return script.check_split(script.Split(pairs, (0, 1), ()), "train", Train())
 
 
 def loaded_size(config: Train) -> tuple[int, int]:
     """The size that jitter gets a picture of 400×600 at."""
-    picture = np.zeros((400, 600, 3), np.uint8)
-    pictures = script.TrainingPictures(split_of([picture]), config)
-    return pictures.enlarge(picture).shape[:2]
+    return script.enlarge_for_jitter(np.zeros((400, 600, 3), np.uint8), config).shape[:2]
 
 
 def ramp(height: int, width: int) -> np.ndarray:

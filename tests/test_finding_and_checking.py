@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_pair
+from conftest import make_pair, small_task
 from PIL import Image
 from server import make_archive, serving
 
@@ -109,9 +109,10 @@ def test_a_check_reports_what_is_there_and_what_is_broken(tmp_path, monkeypatch,
     (tmp_path / "train/7.png").write_bytes(b"")
     options = Train(dataset=str(tmp_path), holdout=0, image_size=32, jitter=False)
     splits, direction = script.find_splits(options)
-    checked = script.check_split(splits["train"], "train", options)
+    checked = script.check_split(splits["train"], "train", options, memory=2**20)
     assert [pair.title for pair in checked.pairs] == [f"{k}.png" for k in range(6)]
     assert checked.pairs == splits["train"].pairs[:6]
+    assert checked.numbers == list(range(6))
     assert checked.sizes == {(40, 40): 4, (50, 50): 1, (6, 4): 1}
     assert checked.kinds == {((3, 8), (3, 8)): 5, ((1, 8), (1, 8)): 1}
     odd, empty = checked.problems
@@ -119,34 +120,39 @@ def test_a_check_reports_what_is_there_and_what_is_broken(tmp_path, monkeypatch,
     assert empty.startswith(f"{tmp_path}/train/7.png: not a readable picture")
     assert len(checked) == 6
     config, _ = script.settle_channels_and_depth(options, direction, checked.kinds)
-    loaded = script.TrainingPictures(checked, config)
     for k in range(6):
         pictures = splits["train"].read(k)
         fitted = [script.fit_to_size(whole, (32, 32), config) for whole in pictures]
-        np.testing.assert_array_equal(loaded.load(k), script.concatenate_pair(fitted, config))
-        for ours, expected in zip(loaded.kept[k], fitted, strict=True):
+        stacked = script.load_for_jitter(checked, k, config)
+        np.testing.assert_array_equal(stacked, script.concatenate_pair(fitted, config))
+        for ours, expected in zip(checked.kept[k], fitted, strict=True):
             np.testing.assert_array_equal(ours, expected)
     assert f"Checking train [{'#' * 20}] 8 of 8" in capsys.readouterr().out
 
 
-def test_what_is_kept_in_memory_is_no_more_than_is_used(tmp_path, monkeypatch):
-    monkeypatch.setattr(script, "CACHE_BYTES", 10_000)
+def test_what_is_kept_in_memory_is_no_more_than_is_used(tmp_path):
     make_pair(tmp_path / "train/1.png", size=500)
-    config = Train(
-        dataset=str(tmp_path),
-        image_size=32,
-        crop=True,
-        jitter=False,
-        source_channels=3,
-        target_channels=3,
-    )
+    config = Train(dataset=str(tmp_path), image_size=32, crop=True, jitter=False)
     split = script.find_splits(config)[0]["train"]
-    pictures = script.TrainingPictures(script.check_split(split, "train", config), config)
-    pictures.load(0)
-    source, target = pictures.kept[0]
+    checked = script.check_split(split, "train", config, memory=10_000)
+    source, target = checked.kept[0]
     for picture in (source, target):
         assert picture.shape == (32, 32, 3)
         assert picture.base is None or picture.base.nbytes == picture.nbytes
+
+
+def test_pairs_keep_their_numbers_whatever_is_broken_before_them(small, tmp_path):
+    for k in range(4):
+        make_pair(tmp_path / f"train/{k}.png", size=40, seed=k)
+    config = small_task(small, "inpaint", dataset=str(tmp_path), holdout=0)
+    config, _ = script.settle_channels_and_depth(config, "AtoB", [(Kind(3, 8),)])
+    whole = script.find_splits(config)[0]["train"]
+    expected, _ = script.examples(whole, [2, 3], config)
+    (tmp_path / "train/1.png").write_bytes(b"")
+    checked = script.check_split(script.find_splits(config)[0]["train"], "train", config)
+    assert checked.numbers == [0, 2, 3]
+    holes, _ = script.examples(checked, [1, 2], config)
+    np.testing.assert_array_equal(holes, expected)  # drawn by the same numbers
 
 
 def test_pictures_too_small_to_cut_are_broken(tmp_path):

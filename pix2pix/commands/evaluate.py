@@ -27,14 +27,14 @@ def evaluate(options: Evaluate) -> Path:
     """Measure a generator and write the report; return its folder."""
     trained = open_run(options.run)
     config = choose_dataset(trained.config, options)
-    found, _ = find_splits(config)
-    name = choose_split(found, config, options)
-    split = check_split(found[name], name, config)
+    unchecked, _ = find_splits(config)
+    name = choose_split(unchecked, config, options)
+    split = check_split(unchecked[name], name, config)
     refuse_broken({name: split}, config)
     known, warnings = count_trained_on(split, trained.folder), []
     if known:
         warnings = [f"{known:,} of these {len(split):,} pairs were trained on: this is no test."]
-    judge = open_judge(options.judge, trained, found["train"]) if options.judge else None
+    judge = open_judge(options.judge, trained, unchecked["train"]) if options.judge else None
     inception = load_inception() if options.fid else None
 
     say_row("Dataset", f"{dataset_name(config)}: {len(split):,} {name} pairs")
@@ -64,10 +64,10 @@ def choose_dataset(config: Train, options: Evaluate) -> Train:
     return config
 
 
-def choose_split(found: dict[str, Split], config: Train, options: Evaluate) -> str:
+def choose_split(splits: dict[str, Split], config: Train, options: Evaluate) -> str:
     """Name the split to evaluate: not the one that was trained on, unless it is asked for."""
     wanted = [options.split] if options.split else ["test", "val"]
-    present = [name for name, split in found.items() if len(split)]
+    present = [name for name, split in splits.items() if len(split)]
     for name in wanted:
         if name in present:
             return name

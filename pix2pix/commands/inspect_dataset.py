@@ -9,14 +9,14 @@ from PIL import Image
 
 from image_to_image_translation import (
     CheckedSplit,
-    TrainingPictures,
     check_options,
-    check_split,
+    check_splits,
     describe_direction,
     draw_panel,
     examples,
     find_splits,
     jitter,
+    load_for_jitter,
     refuse_broken,
     settle_channels_and_depth,
     task_of,
@@ -35,8 +35,8 @@ def inspect_dataset(options: Inspect) -> Path:
 
     Return the path of that contact sheet."""
     check_options(options)
-    found, direction = find_splits(options)
-    splits = {name: check_split(split, name, options) for name, split in found.items()}
+    unchecked, direction = find_splits(options)
+    splits = check_splits(unchecked, options)
     unit = task_of(options).unit
     for name, split in splits.items():
         about = f": {describe_pictures(split)}" if split.pairs else ""
@@ -90,9 +90,9 @@ def contact_sheet(split: CheckedSplit, config: Train) -> dict[str, tf.Tensor]:
     """Return the columns of the sheet: the first pairs as they are, and several draws of each."""
     numbers = range(min(ROWS, len(split)))
     sources, targets = examples(split, numbers, config)
-    columns, pictures = {"Source": sources, "Target": targets}, TrainingPictures(split, config)
+    columns = {"Source": sources, "Target": targets}
     for draw in DRAWS:
-        drawn = [jitter(pictures.load(k), config, [draw, k]) for k in numbers]
+        drawn = [jitter(load_for_jitter(split, k, config), config, [draw, k]) for k in numbers]
         sources, targets = zip(*drawn, strict=True)
         columns |= {f"Draw {draw}, source": sources, f"Draw {draw}, target": targets}
     return columns

@@ -73,7 +73,7 @@ def measure_pairs(trained: TrainedRun, split: CheckedSplit) -> list[dict]:
         table = {metric: column.numpy() for metric, column in values.items()}
         for place, k in enumerate(batch.numbers):
             row = {metric: float(column[place]) for metric, column in table.items()}
-            rows.append({"number": k, "name": split.pairs[k].title, **row})
+            rows.append({"number": split.number_of(k), "name": split.pairs[k].title, **row})
         say_progress("Evaluating", len(rows), count, f"{len(rows):,} of {count:,}")
     return rows
 

@@ -4,7 +4,6 @@ import base64
 import csv
 import io
 import json
-from operator import itemgetter
 from pathlib import Path
 
 import matplotlib.figure
@@ -59,13 +58,13 @@ def plot_metrics(path: Path, means_by_step: dict[int, dict[str, float]]) -> None
 
 def rows_with_pictures(rows: list[dict], trained: TrainedRun, split: CheckedSplit) -> list[dict]:
     """Return the worst and the best pairs by SSIM, each with its three pictures."""
-    ranked = sorted(rows, key=itemgetter("ssim"))
+    ranked = sorted(range(len(rows)), key=lambda k: rows[k]["ssim"])
     chosen = ranked if len(rows) <= SHOWN else ranked[: SHOWN // 2] + ranked[-SHOWN // 2 :]
     pictures = []
-    for batch in generate_batches(trained, split, [row["number"] for row in chosen]):
+    for batch in generate_batches(trained, split, chosen):
         triples = zip(batch.sources, batch.targets, batch.generated, strict=True)
         pictures += [[picture_to_uri(picture) for picture in triple] for triple in triples]
-    return [row | {"pictures": uris} for row, uris in zip(chosen, pictures, strict=True)]
+    return [rows[k] | {"pictures": uris} for k, uris in zip(chosen, pictures, strict=True)]
 
 
 def picture_to_uri(picture: tf.Tensor) -> str:

@@ -38,6 +38,26 @@ def kind_of(pixels: np.ndarray) -> Kind:
     return Kind(pixels.shape[2], 8 * pixels.itemsize)
 
 
+class PictureMemory:
+    """Keeps the pictures of pairs if those of all of them fit into so many bytes; else none."""
+
+    def __init__(self, limit: int) -> None:
+        self.free_bytes, self.kept = limit, []
+
+    @property
+    def has_room(self) -> bool:
+        """Tell whether all pictures so far were kept, and there is room for more."""
+        return self.free_bytes > 0
+
+    def add(self, pictures: list[np.ndarray]) -> None:
+        """Keep the pictures of the next pair; if they, or their place, are missing, forget all."""
+        self.free_bytes -= sum(picture.nbytes for picture in pictures)
+        if pictures and self.free_bytes >= 0:
+            self.kept.append([picture.copy() for picture in pictures])  # no views of larger ones
+        else:
+            self.free_bytes, self.kept = -1, []
+
+
 # --- Values ---------------------------------------------------------------------------------------
 
 
@@ -165,7 +185,7 @@ def drop_opaque_alpha(pixels: np.ndarray) -> np.ndarray:
 def convert_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     """Make a picture grey, RGB or RGBA (1, 3 or 4 channels).
 
-    What was transparent becomes white where alpha goes; alpha that is added is opaque.
+    Where alpha is dropped, what it hid becomes white; alpha that is added is opaque.
     """
     if pixels.shape[2] == channels < 4:
         return pixels
@@ -179,7 +199,7 @@ def convert_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
         colour = colour @ np.array(LUMA)[:, None]
     if channels >= 3:
         colour = np.broadcast_to(colour, (*colour.shape[:2], 3))
-    if channels == 4:  # a colour that cannot be seen is none: resizing would forget it, too
+    if channels == 4:  # no colour where alpha is 0, as after resizing
         return np.concatenate([colour * (alpha > 0), alpha], axis=-1)
     return np.rint(colour).astype(alpha.dtype)
 
