@@ -76,18 +76,17 @@ def explain(error: Exception) -> str | None:
     message = first_line(error)
     if isinstance(error, UserError):
         return message
-    tf = sys.modules.get("tensorflow")  # whose errors there are only once it is loaded
+    tf = sys.modules.get("tensorflow")  # without TensorFlow there are no errors of TensorFlow
     is_tensorflows = tf is not None and isinstance(error, tf.errors.OpError)
-    if not is_tensorflows and not isinstance(error, OSError):
-        return None
-    if "No space left" in message:
+    if (isinstance(error, OSError) or is_tensorflows) and "No space left" in message:
         return f"{message}. Free some space and start again; it goes on from the last checkpoint."
-    if not is_tensorflows:
+    if isinstance(error, OSError):
         return message
-    if isinstance(error, tf.errors.ResourceExhaustedError):
+    if is_tensorflows and isinstance(error, tf.errors.ResourceExhaustedError):
         return f"out of memory ({message}). Try a smaller --batch-size or --image-size."
-    ours = re.search(r"UserError: (.+)", str(error))  # of a pair that went bad during training
-    return ours[1] if ours else None
+    if is_tensorflows and "UserError: " in str(error):  # of a pair that went bad during training
+        return re.search(r"UserError: (.+)", str(error))[1]
+    return None
 
 
 # --- Arguments ------------------------------------------------------------------------------------
@@ -116,17 +115,17 @@ def typed_fields(arguments: Sequence[str]) -> set[str]:
 
 
 def complete(options: Train, typed: set[str]) -> Train:
-    """Take options that were not typed from --config, or from the run that is gone on with."""
+    """Take what was not typed from --config or, without one, from the run that is there already."""
     path = options.config or run_folder(options) / "config.json"
-    forgotten = set()
+    not_taken = set()
     if not options.config:
         if not path.exists():
             return options
-        forgotten = {"output", "name"}  # the folder may have been moved since
+        not_taken = {"output", "name"}  # the folder may have been moved since
     if "dataset" in typed:
-        forgotten |= {"source_dir", "target_dir"}
+        not_taken |= {"source_dir", "target_dir"}
     if "source_dir" in typed:
-        forgotten |= {"dataset"}
+        not_taken |= {"dataset"}
     saved = saved_options(read_config(path))
-    values = {name: value for name, value in saved.items() if name not in forgotten}
+    values = {name: value for name, value in saved.items() if name not in not_taken}
     return type(options)(**values | {name: getattr(options, name) for name in typed})

@@ -292,13 +292,14 @@ def check_types(options: Train) -> None:
     for field in fields(Train):
         value, choices = getattr(options, field.name), get_args(field.type)
         if get_origin(field.type) is Literal:
-            rule, is_right = "one of " + ", ".join(map(str, choices)), value in choices
+            same = [choice for choice in choices if is_a(value, type(choice)) and value == choice]
+            rule, is_right = "one of " + ", ".join(map(str, choices)), bool(same)
         elif field.type is int and field.name != "seed":
             rule, is_right = "a whole number above 0", is_a(value, int) and value >= 1
         elif field.type is float:
             rule, is_right = "a number", is_a(value, int | float)
-        elif field.type is str or is_path(field.type):
-            rule, is_right = "text", is_a(value, field.type | str | Path)
+        elif field.name == "dataset" or is_path(field.type):
+            rule, is_right = "a path", is_a(value, field.type | str | Path)
         else:
             types = [kind for kind in choices or [field.type] if kind is not type(None)]
             names = [kind.__name__ for kind in types]
@@ -392,13 +393,17 @@ def to_saved(options: Train) -> dict:
 
 
 def saved_options(saved: dict) -> dict[str, object]:
-    """Pick the options out of a config.json's content, but for those that are not set."""
+    """Pick the options that are set out of the content of a config.json."""
     values = {}
     for field in fields(Train):
         value = saved.get(field.name)
-        if value is not None and field.name != "config":
-            as_path = is_path(field.type) and isinstance(value, str)
-            values[field.name] = Path(value) if as_path else value
+        if value is None or field.name == "config":
+            continue
+        if is_path(field.type) and isinstance(value, str):
+            value = Path(value)
+        elif field.type is float and is_a(value, int):  # JSON knows no 1.0
+            value = float(value)
+        values[field.name] = value
     return values
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import SCRIPT
 
-from pix2pix.options import DATASETS, Train, check_train, run_folder
+from pix2pix.options import DATASETS, Train, check_train, from_saved, run_folder
 from pix2pix.support.terminal import UsageError
 
 
@@ -142,6 +142,16 @@ def test_the_name_of_a_run(options, name):
 def test_a_notebook_may_give_paths_as_text_and_text_as_paths(tmp_path):
     check_train(Train(dataset=tmp_path, output="runs", data_dir=str(tmp_path), holdout=0))
     check_train(Train(source_dir=str(tmp_path), target_dir=tmp_path))
-    for field in ("dataset", "output", "mirror"):
-        with pytest.raises(UsageError, match=f"--{field} must be text, not 3"):
+    for field, rule in (("dataset", "a path"), ("output", "a path"), ("mirror", "of type str")):
+        with pytest.raises(UsageError, match=f"--{field} must be {rule}, not 3"):
             check_train(Train(**{field: 3}))
+
+
+def test_true_is_no_number():
+    for field in ("steps", "source_channels", "learning_rate"):
+        with pytest.raises(UsageError, match=f"--{field.replace('_', '-')} must be .*, not True"):
+            check_train(Train(**{field: True}))
+
+
+def test_a_whole_number_in_a_configuration_is_a_learning_rate():
+    assert repr(from_saved({"learning_rate": 1, "l1_weight": 50}).learning_rate) == "1.0"

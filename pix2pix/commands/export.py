@@ -52,7 +52,7 @@ class Written:
 
     @property
     def row(self) -> str:
-        """The row in the model card's table."""
+        """Return the row of the file in the model card's table."""
         return f"| {self.file} | {self.size} | {self.difference} | {self.psnr} |"
 
 
@@ -69,10 +69,10 @@ def export(options: Export) -> Path:
     with compute_in("float32"):
         generator = build_generator(trained.config)
     generator.set_weights(trained.generator.get_weights())
-    written = {
-        name: write_checked(name, generator, trained, folder, options) for name in options.formats
-    }
-    write_text(folder / "README.md", model_card(trained, written))
+    sections, written = card_sections(trained), {}
+    for name in options.formats:
+        written[name] = write_checked(name, sections[name], generator, trained, folder, options)
+    write_text(folder / "README.md", model_card(sections, written, trained))
     say_row("Saved", f"{folder}, with a README.md that says how to use them")
     return folder
 
@@ -126,7 +126,7 @@ def write_onnx(generator: keras.Model, trained: TrainedRun, path: Path, options:
 def write_litert(generator: keras.Model, trained: TrainedRun, path: Path, options: Export) -> None:
     """Write a LiteRT (TensorFlow Lite) file."""
     with tempfile.TemporaryDirectory() as folder:
-        write_saved_model(generator, trained, folder, options)
+        write_saved_model(generator, trained, Path(folder), options)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, ["serving_default"])
         if options.half or options.int8:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -166,10 +166,17 @@ def packages_for(name: str) -> Iterator[None]:
 
 
 def write_checked(
-    name: str, generator: keras.Model, trained: TrainedRun, folder: Path, options: Export
+    name: str,
+    section: str,
+    generator: keras.Model,
+    trained: TrainedRun,
+    folder: Path,
+    options: Export,
 ) -> Written:
-    """Write a format, and open it as its users will; what computes something else is not kept."""
-    form, section = FORMATS[name], card_sections(trained)[name]
+    """Write a format, and open it as its section of the model card says.
+
+    What computes something else is not kept."""
+    form = FORMATS[name]
     smaller = smaller_kind(form, options)
     file = file_name(form, smaller)
     sources = np.concatenate([trained.example, trained.example[:, :, ::-1]])
@@ -228,13 +235,13 @@ def allowed_difference(generator: keras.Model, sources: np.ndarray, expected: np
 # --- Model card -----------------------------------------------------------------------------------
 
 
-def model_card(trained: TrainedRun, written: dict[str, Written]) -> str:
+def model_card(sections: dict[str, str], written: dict[str, Written], trained: TrainedRun) -> str:
     """Return the text of the model card, with the sections of the formats that were written."""
-    sections = card_sections(trained)
-    table = "\n".join(made.row for made in written.values())
-    card = sections.pop("").replace("<table>", table)
+    card = ""
     for heading, section in sections.items():
-        if heading in written:
+        if not heading:
+            card += section.replace("<table>", "\n".join(made.row for made in written.values()))
+        elif heading in written:
             card += f"## {heading}\n{written[heading].section}"
         elif heading == "picture":
             if "saved_model" in written and translates_whole_pictures(trained):

@@ -29,13 +29,12 @@ LEAST_SHARE = 0.001  # of the pixels that a class has
 class Judge:
     """A run that reads labels from photos, and the colours of the classes: [classes, 3]."""
 
-    path: Path
     trained: TrainedRun
     palette: np.ndarray
 
 
 def open_judge(path: Path, trained: TrainedRun, labels: Split) -> Judge:
-    """Open a judge of another run; its classes are found in label maps of that one's sources."""
+    """Open a run as the judge of another, and find the classes in that one's label maps."""
     judge = open_run(path)
     channels = trained.config.target_channels, trained.config.source_channels
     judges_channels = judge.config.source_channels, judge.config.target_channels
@@ -51,7 +50,7 @@ def open_judge(path: Path, trained: TrainedRun, labels: Split) -> Judge:
         raise UserError(
             f"--judge needs label maps; these sources have {len(palette)} even colours."
         )
-    return Judge(path, judge, palette)
+    return Judge(judge, palette)
 
 
 def find_palette(labels: Iterable[np.ndarray]) -> np.ndarray:

@@ -100,18 +100,18 @@ def network_of(weights: dict[str, np.ndarray], options: ImportWeights) -> Train:
 
 
 @dataclass(frozen=True)
-class TheirLayer:
-    """One of our layers with weights, and what the authors' code calls it.
+class NamedLayer:
+    """A layer of our generator with weights, and its name in the authors' code.
 
-    Inputs of some are a skip connection and what comes from below; they join them in the other
-    order than we, so the kernels differ in the order of their inputs."""
+    Where a layer takes a skip connection and what comes from below, the authors' code has them in
+    the other order, so the inputs of its kernel have to be swapped."""
 
     layer: layers.Layer
     name: str
     swaps_inputs: bool = False
 
 
-def their_layers(generator: keras.Model) -> Iterator[TheirLayer]:
+def named_layers(generator: keras.Model) -> Iterator[NamedLayer]:
     """List the layers with weights in the order of our generator: down, then up again."""
     kinds = layers.Conv2D | layers.Conv2DTranspose
     convolutions = [layer for layer in generator.layers if isinstance(layer, kinds)]
@@ -120,15 +120,15 @@ def their_layers(generator: keras.Model) -> Iterator[TheirLayer]:
     depth = len(convolutions) // 2
     blocks = [OUTERMOST] + [INNER.format(DEEPER * k) for k in range(depth - 1)]
     for level, block in enumerate(blocks):
-        yield TheirLayer(convolutions[level], f"{block}.{1 if level else 0}")
+        yield NamedLayer(convolutions[level], f"{block}.{1 if level else 0}")
         if 0 < level < depth - 1:
-            yield TheirLayer(next(norms), f"{block}.2")
+            yield NamedLayer(next(norms), f"{block}.2")
     for level, block in reversed(list(enumerate(blocks))):
         place = 3 if level in (0, depth - 1) else 5
         convolution = convolutions[2 * depth - 1 - level]
-        yield TheirLayer(convolution, f"{block}.{place}", swaps_inputs=level < depth - 1)
+        yield NamedLayer(convolution, f"{block}.{place}", swaps_inputs=level < depth - 1)
         if level:
-            yield TheirLayer(next(norms), f"{block}.{place + 1}")
+            yield NamedLayer(next(norms), f"{block}.{place + 1}")
 
 
 def swap_halves(kernel: np.ndarray) -> np.ndarray:
@@ -147,31 +147,31 @@ def to_pytorch(generator: keras.Model, trained: TrainedRun) -> dict[str, np.ndar
             "--upsampling transposed, any --normalization but none, and a --depth from 5 on."
         )
     weights = {}
-    for theirs in their_layers(generator):
-        for weight in theirs.layer.weights:
+    for named in named_layers(generator):
+        for weight in named.layer.weights:
             value = weight.numpy()
             if weight.name == "kernel":
-                value = swap_halves(value) if theirs.swaps_inputs else value
+                value = swap_halves(value) if named.swaps_inputs else value
                 value = value.transpose(3, 2, 0, 1)
-            weights[f"{theirs.name}.{KERAS_TO_PYTORCH[weight.name]}"] = value
-        if isinstance(theirs.layer, layers.GroupNormalization) and theirs.layer.scale:
+            weights[f"{named.name}.{KERAS_TO_PYTORCH[weight.name]}"] = value
+        if isinstance(named.layer, layers.GroupNormalization) and named.layer.scale:
             # to the authors' code a batch norm, which looks at a picture alone in batches of one
-            zeros = np.zeros(theirs.layer.gamma.shape, np.float32)
+            zeros = np.zeros(named.layer.gamma.shape, np.float32)
             weights |= {
-                f"{theirs.name}.running_mean": zeros,
-                f"{theirs.name}.running_var": zeros + 1,
+                f"{named.name}.running_mean": zeros,
+                f"{named.name}.running_var": zeros + 1,
             }
     return weights
 
 
 def from_pytorch(generator: keras.Model, weights: dict[str, np.ndarray]) -> None:
     """Fill a generator with weights of the authors' code."""
-    for theirs in their_layers(generator):
-        for weight in theirs.layer.weights:
-            value = weights[f"{theirs.name}.{KERAS_TO_PYTORCH[weight.name]}"]
+    for named in named_layers(generator):
+        for weight in named.layer.weights:
+            value = weights[f"{named.name}.{KERAS_TO_PYTORCH[weight.name]}"]
             if weight.name == "kernel":
                 value = value.transpose(2, 3, 1, 0)
-                value = swap_halves(value) if theirs.swaps_inputs else value
+                value = swap_halves(value) if named.swaps_inputs else value
             weight.assign(value)
 
 

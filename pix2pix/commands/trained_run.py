@@ -27,22 +27,22 @@ class TrainedRun:
 
     @property
     def task(self) -> Task:
-        """What it has learned."""
+        """Return the task that it has learned."""
         return task_of(self.config)
 
     @property
     def step(self) -> int:
-        """How many steps it was trained for."""
+        """Return how many steps it was trained for."""
         return self.settings["found"]["step"]
 
     @property
     def target_bits(self) -> int:
-        """How many bits its targets had, which its results get, too."""
+        """Return how many bits its targets had, and its results get."""
         return self.settings["found"]["target_bits"]
 
     @property
     def pair_shape(self) -> list[int] | None:
-        """Height and width of its training pairs, if they were side by side in one picture."""
+        """Return height and width of its training pairs, if they were side by side."""
         return self.settings["found"].get("pair_shape")
 
 

@@ -100,7 +100,7 @@ def join_workers() -> tf.distribute.Strategy | None:
         if workers <= 1:
             return None
         say_row("Worker", f"{cluster.task_type} {cluster.task_id}; waits for all {workers}")
-        return strategy_of()
+        return strategy_of_all_workers()
     except (ValueError, TypeError, KeyError, AttributeError, tf.errors.OpError) as error:
         raise UserError(f"TF_CONFIG: cannot be used ({first_line(error)}).") from error
 
@@ -114,12 +114,19 @@ def strategy_of_this_machine(batch_size: int) -> tf.distribute.Strategy:
     return strategy_of(*(device.name for device in devices[:count]))
 
 
-@cache  # two of the same devices would take each other's sums for their own
+# Strategies are made once: two on the same devices would mix up their sums.
+
+
+@cache
 def strategy_of(*devices: str) -> tf.distribute.Strategy:
-    """Return the strategy of some devices of this machine, or without any of all workers."""
-    if not devices:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+    """Return the strategy of some devices of this machine."""
     return tf.distribute.MirroredStrategy(devices)
+
+
+@cache
+def strategy_of_all_workers() -> tf.distribute.Strategy:
+    """Return the strategy of all workers; it waits until all are there."""
+    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def is_writer(strategy: tf.distribute.Strategy) -> bool:
@@ -160,8 +167,10 @@ def requested_stop(strategy: tf.distribute.Strategy, requests: list[int], ask: b
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return requests[0] if requests else 0
     # all have to stop at the same step, so each has to know of the others
-    told = ask and int(total_of_all(strategy, tf.constant(len(requests))))
-    return (requests or [signal.SIGTERM])[0] if told else 0
+    anyone_stops = ask and int(total_of_all(strategy, tf.constant(len(requests))))
+    if not anyone_stops:
+        return 0
+    return requests[0] if requests else signal.SIGTERM
 
 
 def start_alike(
@@ -170,7 +179,7 @@ def start_alike(
     noise: list[tf.Variable],
     settings: dict,
 ) -> None:
-    """Let all replicas start from the first one's variables, if all have the same settings."""
+    """Refuse workers whose settings differ; then copy the first replica's variables to all."""
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
         return

@@ -95,14 +95,17 @@ def cut_windows(large: tf.Tensor) -> tf.Tensor:
     to [batch, height, width, 4, 4, channels]."""
     _, height, width, channels = large.shape
     rows, columns = (2 * np.arange(side // 2)[:, None] + np.arange(4) for side in (height, width))
-    pixels = rows[:, None, :, None] * (width + 2) + columns[None, :, None, :]
+    flat_indices = rows[:, None, :, None] * (width + 2) + columns[None, :, None, :]
     bordered = tf.pad(large, [[0, 0], [1, 1], [1, 1], [0, 0]])
     flat = tf.reshape(bordered, [-1, (height + 2) * (width + 2), channels])
-    return tf.gather(flat, pixels, axis=1)
+    return tf.gather(flat, flat_indices, axis=1)
 
 
 def add_windows(windows: tf.Tensor) -> tf.Tensor:
-    """Add windows up where they overlap: the way back. Each pixel lies in four of them."""
+    """Add windows up where they overlap: the way back. Each pixel lies in four of them.
+
+    With a border of empty windows, row y of pixels, counted from 1, lies in the windows y // 2, as
+    their row y % 2 + 2, and in the windows y // 2 + 1, as their row y % 2; so do the columns."""
     _, height, width, _, _, channels = windows.shape
     bordered = tf.pad(windows, [[0, 0], [1, 1], [1, 1], [0, 0], [0, 0], [0, 0]])
     flat = tf.reshape(bordered, [-1, (height + 2) * (width + 2) * 16, channels])

@@ -56,6 +56,8 @@ def lock_folder(folder: Path, refusal: str) -> Iterator[None]:
         lock.acquire()
     except filelock.Timeout:
         raise UserError(refusal) from None
+    except NotImplementedError as error:  # by file systems that know no locks
+        raise UserError(f"{folder}: cannot be locked ({error}). Choose another folder.") from error
     try:
         yield
     finally:

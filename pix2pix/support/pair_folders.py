@@ -31,12 +31,12 @@ class FilePair:
 
     @cached_property
     def name(self) -> str:
-        """What tells this pair from others without reading it: the names and sizes of its files."""
+        """Return what tells this pair from others without reading it: file names and sizes."""
         return ", ".join(f"{file.name}, {file.stat().st_size} bytes" for file in self.files)
 
     @property
     def title(self) -> str:
-        """What the pair is called in reports."""
+        """Return what the pair is called in reports."""
         return self.files[0].name
 
     def read(self) -> list[np.ndarray]:

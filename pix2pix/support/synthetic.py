@@ -33,12 +33,12 @@ class SyntheticPair:
 
     @property
     def name(self) -> str:
-        """What tells this pair from others."""
+        """Return what tells this pair from others."""
         return f"facade {self.number} of seed {self.seed}"
 
     @property
     def title(self) -> str:
-        """What the pair is called in reports."""
+        """Return what the pair is called in reports."""
         return self.name
 
     def read(self) -> list[np.ndarray]:

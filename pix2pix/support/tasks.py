@@ -15,6 +15,9 @@ from keras import ops
 
 from pix2pix.support.pictures import LUMA, Kind, has_alpha
 
+SKETCH_GAIN = 20  # how black a line becomes by how much darker than around the photo is there
+SKETCH_THRESHOLD = 0.3  # what is not a line yet
+
 
 @dataclass(frozen=True)
 class Task:
@@ -24,7 +27,7 @@ class Task:
     scale: int = 4  # how many times super-resolve enlarges
     backwards: bool = False  # --direction BtoA
 
-    from_photos: ClassVar[bool] = False  # whether the source is made from the target, a photo
+    from_photos: ClassVar[bool] = False  # whether one of source and target is made from the other
     source_name: ClassVar[str] = ""  # what that source is called
     can_turn_round: ClassVar[bool] = True  # whether --direction BtoA makes sense
     divides_size: ClassVar[bool] = False  # whether --scale has to divide the image size
@@ -34,17 +37,17 @@ class Task:
 
     @property
     def unit(self) -> str:
-        """What a dataset is made of."""
+        """Name what a dataset is made of: pairs or photos."""
         return "photos" if self.from_photos else "pairs"
 
     @property
     def zoom(self) -> int:
-        """How many times larger than its input a result is."""
+        """Return how many times larger than its input a result is."""
         return 1
 
     @property
     def note(self) -> str:
-        """What a model card says of the source."""
+        """Return what a model card says about the source."""
         return ""
 
     def settle(self, sides: list[Kind]) -> list[Kind]:
@@ -87,7 +90,7 @@ class Pairs(Task):
 
 
 class FromPhotos(Task):
-    """The source is made from a photo, which is the target."""
+    """The source is made from a photo, the target; or backwards, the target from the source."""
 
     from_photos = True
     can_turn_round = False
@@ -139,7 +142,7 @@ class Colorize(FromPhotos):
     def finish(self, x: keras.KerasTensor, source: keras.KerasTensor) -> keras.KerasTensor:
         """Add the colours to the luminance, as far as white and black leave room."""
         (r, g, b), (blue, red) = LUMA, ops.split(x, 2, axis=-1)
-        blue, red = 2 * (1 - b) * blue, 2 * (1 - r) * red
+        blue, red = 2 * (1 - b) * blue, 2 * (1 - r) * red  # as far from luminance as can be
         colour = ops.concatenate([red, -(r * red + b * blue) / g, blue], axis=-1)
         room = 1 - ops.sign(colour) * source  # up to white, or down to black
         share = ops.min(room / (ops.abs(colour) + 1e-6), axis=-1, keepdims=True)
@@ -160,12 +163,12 @@ class SuperResolve(FromPhotos):
 
     @property
     def zoom(self) -> int:
-        """How many times larger than its input a result is."""
+        """Return how many times larger than its input a result is."""
         return self.scale
 
     @property
     def note(self) -> str:
-        """What a model card says of the source."""
+        """Return what a model card says about the source."""
         return f"It is a picture enlarged {self.scale} times, bicubically."
 
     def make_source(self, photo: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -193,7 +196,8 @@ class Sketch(FromPhotos):
         """Draw a line where the photo is darker than around."""
         grey = luminance(photo)[None]
         near, around = (tf.nn.avg_pool2d(grey, n, 1, "SAME")[0] for n in (3, 5))
-        return 1 - 2 * tf.clip_by_value(20 * (around - near) - 0.3, 0, 1)
+        line = tf.clip_by_value(SKETCH_GAIN * (around - near) - SKETCH_THRESHOLD, 0, 1)
+        return 1 - 2 * line
 
 
 class Inpaint(FromPhotos):
@@ -208,15 +212,11 @@ class Inpaint(FromPhotos):
 
     def make_source(self, photo: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Cut four rectangular holes."""
-        return self.erase(photo, 1 - draw_holes(self.size, seed))
-
-    def erase(self, photo: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
-        """Make a photo transparent where it is not known, as an image editor erases."""
-        return tf.concat([photo * known, 2 * known - 1], axis=-1)
+        return erase(photo, 1 - draw_holes(self.size, seed))
 
     def prepare(self, source: tf.Tensor) -> tf.Tensor:
         """Forget the colours of what is transparent."""
-        return self.erase(source[..., :3], (source[..., 3:] + 1) / 2)
+        return erase(source[..., :3], (source[..., 3:] + 1) / 2)
 
     def problem_with(self, pixels: np.ndarray) -> str:
         """Say whether there are no holes."""
@@ -224,8 +224,8 @@ class Inpaint(FromPhotos):
 
     def finish(self, x: keras.KerasTensor, source: keras.KerasTensor) -> keras.KerasTensor:
         """Keep what is known."""
-        known, where = ops.split(source, [3], axis=-1)  # RGB, and 1 where it is known, else -1
-        return x + (where + 1) / 2 * (known - x)
+        photo, known = ops.split(source, [3], axis=-1)  # known: 1, or -1 in holes
+        return x + (known + 1) / 2 * (photo - x)
 
     def restore_source(self, generated: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
         """Fill only the holes."""
@@ -256,3 +256,8 @@ def draw_holes(size: tuple[int, int], seed: tf.Tensor) -> tf.Tensor:
     columns = tf.abs(column - x) < 0.05 + 0.2 * wide  # [4, width]
     inside = tf.reduce_any(rows[:, :, None] & columns[:, None, :], axis=0)
     return tf.cast(inside, tf.float32)[..., None]
+
+
+def erase(photo: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
+    """Make a photo transparent where it is not known (0, not 1), as an image editor erases."""
+    return tf.concat([photo * known, 2 * known - 1], axis=-1)
