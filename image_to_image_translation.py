@@ -458,7 +458,7 @@ def batches(
         seed = tf.stack([tf.constant(config.seed, tf.int64), number])
         return jitter(tf.ensure_shape(stacked, [None, None, channels]), config, seed)
 
-    indices = tf.data.Dataset.range(first_step * share, config.steps * share)  # of our examples
+    indices = tf.data.Dataset.range(first_step * share, config.steps * share)  # of its examples
     dataset = indices.map(make_example, num_parallel_calls=tf.data.AUTOTUNE)
     size = shard.get_per_replica_batch_size(config.batch_size)
     return dataset.batch(size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
@@ -628,10 +628,10 @@ def discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor, config: T
 
 
 def update_average(state: tf.train.Checkpoint, config: Train) -> None:
-    """Move the average of the generator's weights a little towards what they are now."""
-    done = tf.cast(
-        state.step, tf.float32
-    )  # at first the average spans few steps, to forget the start
+    """Move the average of the generator's weights a little towards what they are now.
+
+    At first it spans few steps, so that the initial weights are forgotten."""
+    done = tf.cast(state.step, tf.float32)
     share = 1 - tf.minimum(config.average_weights, (1 + done) / (10 + done))
     for average, weight in zip(state.average.weights, state.generator.weights, strict=True):
         average.assign_add(share * (weight - average))
