@@ -458,7 +458,8 @@ def batches(
         seed = tf.stack([tf.constant(config.seed, tf.int64), number])
         return jitter(tf.ensure_shape(stacked, [None, None, channels]), config, seed)
 
-    indices = tf.data.Dataset.range(first_step * share, config.steps * share)  # of its examples
+    # the examples of this worker, numbered from the very first step on
+    indices = tf.data.Dataset.range(first_step * share, config.steps * share)
     dataset = indices.map(make_example, num_parallel_calls=tf.data.AUTOTUNE)
     size = shard.get_per_replica_batch_size(config.batch_size)
     return dataset.batch(size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
