@@ -27,7 +27,7 @@ from pix2pix.support.pictures import CHANNEL_NAMES, Kind
 from pix2pix.support.terminal import UserError, say_row
 
 DRAWS = (1, 2, 3)  # of the jitter of each pair, on the contact sheet
-ROWS = 3
+ROWS = 3  # pairs on the contact sheet, at most
 
 
 def inspect_dataset(options: Inspect) -> Path:

@@ -88,10 +88,8 @@ def find_pairs(
             f"{where}: no pictures. Put {what} there, or use --dataset synthetic. "
             'See README, "Your own pictures".'
         )
-    only_training = not any(
-        found[split].pairs or found[split].problems for split in found if split != "train"
-    )
-    if only_training:
+    others = [there for split, there in found.items() if split != "train"]
+    if not any(there.pairs or there.problems for there in others):
         found["train"].pairs, held_out = hold_out(found["train"].pairs, holdout, seed)
         found = {"train": found["train"], "val": FoundPairs(held_out)}
     return found
@@ -139,14 +137,11 @@ def find_files(folders: Folders, deep: bool, side_by_side: bool) -> FoundPairs:
     for match in matches.values():
         files = tuple(file for side in match for file in side)
         lacking = [str(folder) for folder, side in zip(folders, match, strict=True) if not side]
-        if lacking:
-            problem = f"no partner in {lacking[0]}"
-        elif len(files) > len(folders):
-            problem = "too many for one pair"
-        else:
+        if not lacking and len(files) == len(folders):
             found.pairs.append(FilePair(files, side_by_side))
-            continue
-        found.problems.append(f"{' and '.join(map(str, files))}: {problem}")
+        else:
+            problem = f"no partner in {lacking[0]}" if lacking else "too many for one pair"
+            found.problems.append(f"{' and '.join(map(str, files))}: {problem}")
     return found
 
 
