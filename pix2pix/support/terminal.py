@@ -1,20 +1,25 @@
 """What is said to the person at the terminal: lines, progress, errors; and how they say stop."""
 
+import os
 import re
 import shutil
 import signal
+import socket
 import sys
+import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
 
 SCRIPT = "python image_to_image_translation.py"
 INSTALLED = "pix2pix"  # the command that `pip install .` makes
 LABEL_WIDTH = 10  # of the first column of what is said before and after a training
-BAR_WIDTH = 20
+BAR_WIDTH = 30  # at most
+STEPS_MEASURED = 100  # the last ones, by which the time of the others is estimated
+SECONDS_SHOWN = 0.5  # for which a line of progress stands at least
 
 
 class UserError(Exception):
@@ -39,12 +44,40 @@ def program_name() -> str:
     return INSTALLED if Path(sys.argv[0]).stem == INSTALLED else SCRIPT
 
 
+@contextmanager
+def hold_back_errors() -> Iterator[None]:
+    """Keep what is written to standard error, by libraries of C++ too, and show it only if the
+    block fails."""
+    if sys.stderr is None:  # closed by who started the program
+        yield
+        return
+    sys.stderr.flush()
+    shown = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            held.seek(0)
+            os.write(shown, held.read())
+            raise
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
+
+
 # --- What is said ---------------------------------------------------------------------------------
+
+
+def in_notebook() -> bool:
+    """Tell whether the program runs in the cells of a notebook."""
+    ipython = sys.modules.get("IPython")  # a notebook has loaded it
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 def line_width() -> int:
     """Return how many characters fit into a line that is written over; 0 in a file or a pipe."""
-    if sys.stdout.isatty() or "ipykernel" in sys.modules:
+    if sys.stdout.isatty() or in_notebook():
         return shutil.get_terminal_size().columns - 1
     return 0
 
@@ -68,10 +101,7 @@ def say_for_now(text: str) -> None:
             print(f"{text[:width]:<{width}}", end="\r", flush=True)
 
 
-def say_progress(what: str, done: int, total: int, amount: str) -> None:
-    """Print, for now, a bar that shows how much is done."""
-    filled = "#" * (BAR_WIDTH * done // max(done, total))
-    say_for_now(f"{what} [{filled:<{BAR_WIDTH}}] {amount}")
+# --- Progress -------------------------------------------------------------------------------------
 
 
 def is_due(step: int, every: int, total: int) -> bool:
@@ -79,21 +109,79 @@ def is_due(step: int, every: int, total: int) -> bool:
     return step % every == 0 or step == total
 
 
+def draw_bar(done: int, total: int, width: int) -> str:
+    """Draw how much is done in so many characters."""
+    halves = 2 * width * done // max(done, total, 1)
+    return ("━" * (halves // 2) + "╸" * (halves % 2)).ljust(width, "─")
+
+
+def say_progress(what: str, done: int, total: int, amount: str) -> None:
+    """Print, for now, a bar that shows how much is done."""
+    width = min(BAR_WIDTH, line_width() - len(what) - len(amount) - 2)
+    say_for_now(f"{what} {draw_bar(done, total, width)} {amount}")
+
+
+def say_step(step: int, clock: "StepClock", amounts: str) -> None:
+    """Print how far a training is, with a bar; in a file or a pipe, as a line that stays."""
+    done, width = f"{step:,}/{clock.total:,}", line_width()
+    times = f"{clock.describe(step)} {amounts}"
+    free = min(BAR_WIDTH, width - len(done) - len(times) - 2)
+    if not width or step == clock.total:
+        say(f"{done} {times}")
+    else:
+        say_for_now(f"{done} {draw_bar(step, clock.total, free)} {times}")
+
+
+def describe_time(seconds: float) -> str:
+    """Say a time in few characters: `0:42`, `22:38`, `9h05`."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02}" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02}"
+
+
 class StepClock:
-    """Measures how fast steps are made from `step` on, and how long those up to `total` take."""
+    """Measures how long steps take, without what happens between them, and how long those up to
+    `total` will."""
 
-    def __init__(self, step: int, total: int) -> None:
-        self.step, self.total, self.start = step, total, time.monotonic()
+    def __init__(self, total: int) -> None:
+        self.total, self.start = total, time.monotonic()
+        self.resumed = None  # since when the next step has been measured
+        self.shown = -SECONDS_SHOWN
+        self.count, self.durations = 0, deque(maxlen=STEPS_MEASURED)
 
-    def steps_per_second(self, step: int) -> float:
-        """Return the steps per second, when so many steps are done."""
-        return (step - self.step) / (time.monotonic() - self.start)
+    def resume(self) -> None:
+        """Leave out of the next step's time what has happened since the last one."""
+        self.resumed = time.monotonic()
 
-    def progress(self, step: int) -> str:
-        """Return the line that is on the screen while steps are made."""
-        rate = self.steps_per_second(step)
-        left = timedelta(seconds=round((self.total - step) / rate))
-        return f"step {step:,}/{self.total:,}  {rate:.3g} steps/s  {left} left"
+    def tick(self) -> None:
+        """Note that a step is done; the first one is not measured, as it compiles."""
+        now = time.monotonic()
+        if self.resumed is not None:
+            self.count += 1
+            self.durations.append(now - self.resumed)
+        self.resumed = now
+
+    def wants_line(self) -> bool:
+        """Tell whether it is time for a new line of progress, where there is one."""
+        now = time.monotonic()
+        if not line_width() or now - self.shown < SECONDS_SHOWN:
+            return False
+        self.shown = now
+        return True
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Return the mean of the last steps; of the first one, if that is all there is."""
+        if not self.durations:
+            return time.monotonic() - self.start
+        return sum(self.durations) / len(self.durations)
+
+    def describe(self, step: int) -> str:
+        """Say the pace, and the time that is over and the time left: `2.1 s/step 0:42<22:38`."""
+        seconds, elapsed = self.seconds_per_step, describe_time(time.monotonic() - self.start)
+        if not self.durations:
+            return f"{elapsed}<?"
+        pace = f"{seconds:.2g} s/step" if seconds >= 1 else f"{1 / seconds:.1f} steps/s"
+        return f"{pace} {elapsed}<{describe_time((self.total - step) * seconds)}"
 
 
 # --- How they say stop ----------------------------------------------------------------------------
@@ -105,21 +193,52 @@ STOP_SIGNALS = [  # Ctrl-C, kill, and, but on Windows, a closed terminal
 
 @contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """Collect the first stop signal in the yielded list; a second one ends the process at once."""
+    """Collect the first stop signal in the yielded list, and answer it at once; a second one ends
+    the process, or in a notebook the cell."""
     requests = []
     heeded = [stop for stop in STOP_SIGNALS if signal.getsignal(stop) != signal.SIG_IGN]  # nohup
 
     def note_request(number: int, _frame: object) -> None:
+        if requests:
+            raise KeyboardInterrupt
         requests.append(number)  # and nothing else: it may come in the middle of anything
-        for stop in heeded:
-            signal.signal(stop, signal.SIG_DFL)
 
     if threading.current_thread() is not threading.main_thread():
         yield requests  # only the main thread may handle signals
         return
     before = [signal.signal(stop, note_request) for stop in heeded]
     try:
-        yield requests
+        with answer_signals(heeded):
+            yield requests
     finally:
         for stop, handler in zip(heeded, before, strict=True):
             signal.signal(stop, handler)
+
+
+@contextmanager
+def answer_signals(heeded: list[int]) -> Iterator[None]:
+    """Answer signals from a thread of its own: Python's handlers wait while TensorFlow works, and
+    the first step may compile for a minute."""
+
+    def answer(reader: socket.socket) -> None:
+        heard = 0
+        while received := reader.recv(1):  # until the writer is closed
+            number = received[0]
+            heard += number in heeded
+            if number in heeded and heard == 1:
+                say("Stopping after this step, then saving (again: leave without saving)")
+            elif number in heeded and not in_notebook():
+                os._exit(128 + number)
+
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    with reader:
+        thread = threading.Thread(target=answer, args=(reader,), daemon=True)
+        thread.start()
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            writer.close()
+            thread.join()

@@ -46,7 +46,7 @@ def test_the_download_shows_a_bar(tmp_path, monkeypatch, capsys):
         fetch(mirror, tmp_path)
     megabytes = f"{len(body) / 1e6:.1f}"
     lines = [line.strip() for line in capsys.readouterr().out.replace("\r", "\n").splitlines()]
-    assert f"Downloading facades.tar.gz [{'#' * 20}] {megabytes} of {megabytes} MB" in lines
+    assert f"Downloading facades.tar.gz {'━' * 30} {megabytes} of {megabytes} MB" in lines
     assert f"Downloaded facades.tar.gz: {megabytes} MB" in lines
 
 
