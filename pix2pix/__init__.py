@@ -3,6 +3,8 @@ is done before and after it (`commands`)."""
 
 import os
 
+__version__ = "0.1.0"
+
 # TensorFlow reads both when it is loaded, so they are set before any file of ours loads it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # hide its C++ messages; 0 brings them back
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # leave others the memory not needed

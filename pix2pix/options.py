@@ -3,18 +3,19 @@
 Loads neither TensorFlow nor Keras, so that --help and a mistyped flag are answered at once.
 """
 
-import json
 import math
 import os
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.conf import Positional
 
-from pix2pix.support.terminal import UsageError, UserError
+from pix2pix.support.terminal import UsageError
 
 
 @dataclass(frozen=True)
@@ -38,28 +39,66 @@ DATASETS = {
 
 # --- Options of each command ----------------------------------------------------------------------
 
+T = TypeVar("T")
+Unset = Annotated[T | None, tyro.conf.arg(help_behavior_hint="")]  # its help says what None means
+Run = Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+
+
+class Options:
+    """Options of a command. In a notebook, text will do where a path is wanted."""
+
+    def __post_init__(self) -> None:
+        for name, kind in types_of(type(self)).items():
+            value = getattr(self, name)
+            if is_path(kind) and isinstance(value, str | os.PathLike):
+                object.__setattr__(self, name, Path(value))
+
+
+@cache
+def types_of(options: type) -> dict[str, object]:
+    """Return the types of the fields of some options, without what is only for --help."""
+    return get_type_hints(options)
+
+
+def is_path(kind: object) -> bool:
+    """Tell whether a type is that of a path."""
+    return kind is Path or Path in get_args(kind)
+
 
 @dataclass(frozen=True)
-class Train:
-    """Train a generator on pairs of pictures; started again, go on where it stopped.
-
-    The other commands, each with a --help: inspect, which shows what a dataset holds, translate,
-    evaluate, export and import-weights."""
+class DataOptions(Options):
+    """Which pictures, and what becomes of what."""
 
     dataset: str = "facades"
     """facades, maps, cityscapes, edges2shoes, edges2handbags or night2day (downloaded once), your
     own folder, or synthetic, drawn on the spot. Coming first, it needs no --dataset before it."""
-    source_dir: Path | None = None
+    source_dir: Unset[Path] = None
     """Instead of a dataset: the folder of the sources, A, paired by file name with target_dir."""
-    target_dir: Path | None = None
+    target_dir: Unset[Path] = None
     """The folder of the targets, B."""
-    direction: Literal["AtoB", "BtoA", None] = None
+    direction: Unset[Literal["AtoB", "BtoA"]] = None
     """A is the left half of a pair (or the folder A, the sketch, …), B the right one. Default: the
     dataset's own (BtoA for facades, cityscapes, night2day, synthetic), else AtoB."""
+    layout: Literal["auto", "pairs"] = "auto"
+    """pairs: each picture of a folder holds both halves of a pair, even if it does not look so."""
     holdout: float = 0.1
     """Share of the pairs kept out of the training where there is neither val/ nor test/."""
     skip_broken: bool = False
     """Go on without the pairs that are broken or lack their partner."""
+    task: Literal["pairs", "colorize", "super-resolve", "sketch", "inpaint"] = "pairs"
+    """All but pairs make the source from plain photos: any folder, or the targets of a dataset."""
+    scale: int = 4
+    """super-resolve: how many times larger."""
+    data_dir: Path = Path("~/.keras/datasets/pix2pix")
+    """Where archives are kept and unpacked."""
+    mirror: str = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/"
+    """Where archives are fetched from."""
+
+
+@dataclass(frozen=True)
+class PictureOptions(Options):
+    """How pictures are brought to the size of the networks."""
+
     image_size: int | str = 256
     """What the networks work at: 256, or 256x512 for height×width; multiples of 32."""
     fit: Literal["stretch", "crop"] = "stretch"
@@ -70,33 +109,21 @@ class Train:
     """Enlarge and cut at random; without it, the whole picture (with --crop, its middle)."""
     flip: bool = True
     """Mirror every other pair, at random."""
-    task: Literal["pairs", "colorize", "super-resolve", "sketch", "inpaint"] = "pairs"
-    """All but pairs make the source from plain photos: any folder, or the targets of a dataset."""
-    scale: int = 4
-    """super-resolve: how many times larger."""
-    source_channels: Literal[1, 3, 4, None] = None
+    source_channels: Unset[Literal[1, 3, 4]] = None
     """1 is grey, 3 RGB, 4 RGB with transparency. Default: what the pictures have."""
-    target_channels: Literal[1, 3, 4, None] = None
+    target_channels: Unset[Literal[1, 3, 4]] = None
     """The same for the targets."""
-    steps: int = 40_000
-    """Train until this many steps are done, counted from the very first one."""
-    batch_size: int = 1
-    """Pairs per step."""
-    learning_rate: float = 2e-4
-    """Adam's step size, for both networks."""
-    learning_rate_decay_from: int | None = None
-    """From this step on the learning rate falls linearly, to zero at the end. Default: never."""
-    beta_1: float = 0.5
-    """Adam's momentum, for both networks."""
-    l1_weight: float = 100.0
-    """How much the L1 distance to the ground truth counts against deceiving the discriminator."""
-    gan_loss: Literal["vanilla", "least-squares", "hinge"] = "vanilla"
-    """What the discriminator's verdict costs both networks."""
+
+
+@dataclass(frozen=True)
+class NetworkOptions(Options):
+    """What the generator and the discriminator are like."""
+
     generator_filters: int = 64
     """Filters of the generator's first layer; the others follow."""
     discriminator_filters: int = 64
     """Filters of the discriminator's first layer; the others follow."""
-    depth: int | None = None
+    depth: Unset[int] = None
     """How often the generator halves the picture. Default: as often as both sides can be halved."""
     normalization: Literal["instance", "batch", "none", "plain-instance"] = "instance"
     """instance: each picture on its own. batch: all of a batch together, moving averages after the
@@ -106,8 +133,43 @@ class Train:
     """resize: double the pixels and convolve, against checkerboard patterns."""
     average_weights: float = 0.0
     """0.999, say: previews and generator.keras use a moving average of the generator's weights."""
+
+
+@dataclass(frozen=True)
+class LearningOptions(Options):
+    """How they learn."""
+
+    steps: int = 40_000
+    """Train until this many steps are done, counted from the very first one."""
+    batch_size: int = 1
+    """Pairs per step."""
+    learning_rate: float = 2e-4
+    """Adam's step size, for both networks."""
+    learning_rate_decay_from: Unset[int] = None
+    """From this step on the learning rate falls linearly, to zero at the end. Default: never."""
+    beta_1: float = 0.5
+    """Adam's momentum, for both networks."""
+    l1_weight: float = 100.0
+    """How much the L1 distance to the ground truth counts against deceiving the discriminator."""
+    gan_loss: Literal["vanilla", "least-squares", "hinge"] = "vanilla"
+    """What the discriminator's verdict costs both networks."""
     seed: int = 0
     """Decides the initial weights, the order of the pairs, jitter and dropout."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """What training computes in; weights, statistics and losses stay float32. auto: bfloat16 where
+    the hardware has it, else float32. float16: for GPUs without bfloat16, with scaled losses."""
+    xla: Literal["auto", "on", "off"] = "auto"
+    """Compile the train step with XLA. auto: on a GPU (on a processor it is slower)."""
+
+
+@dataclass(frozen=True)
+class RunOptions(Options):
+    """Where the run is kept, and how often something is written."""
+
+    output: Path = Path("training_checkpoints")
+    """Where run folders live."""
+    name: Unset[str] = None
+    """The run folder is output/name. Default: the dataset's name, and the task's."""
     log_every: int = 100
     """Steps between two log lines (screen, metrics.csv, TensorBoard)."""
     preview_every: int = 1_000
@@ -116,21 +178,13 @@ class Train:
     """Steps between two checkpoints."""
     keep_checkpoints: int = 3
     """Only this many of the newest checkpoints are kept; one is about 690 MB at the defaults."""
-    output: Path = Path("training_checkpoints")
-    """Where run folders live."""
-    name: str | None = None
-    """The run folder is output/name. Default: the dataset's name, and the task's."""
-    data_dir: Path = Path("~/.keras/datasets/pix2pix")
-    """Where archives are kept and unpacked."""
-    mirror: str = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/"
-    """Where archives are fetched from."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """What training computes in; weights, statistics and losses stay float32. auto: bfloat16 where
-    the hardware has it, else float32. float16: for GPUs without bfloat16, with scaled losses."""
-    xla: Literal["auto", "on", "off"] = "auto"
-    """Compile the train step with XLA. auto: on a GPU (on a processor it is slower)."""
-    config: Path | None = None
+    config: Unset[Path] = None
     """A config.json to start from; flags beat it. Only on the command line."""
+
+
+@dataclass(frozen=True)
+class Train(RunOptions, LearningOptions, NetworkOptions, PictureOptions, DataOptions):
+    """Train a generator on pairs of pictures; started again, go on where it stopped."""
 
 
 @dataclass(frozen=True)
@@ -140,15 +194,15 @@ class Inspect(Train):
 
 
 @dataclass(frozen=True)
-class Translate:
+class Translate(Options):
     """Let a trained generator translate pictures; there is no need for targets."""
 
-    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """A run folder, or a generator.keras."""
+    run: Run
+    """The name of a run, its folder, or a generator.keras."""
     inputs: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="INPUT…")]
     """Pictures, videos, folders with all that is below them, or patterns like "photos/*.jpg"."""
     output: Path = Path("translated")
-    """The folder for the results; they are named like the inputs."""
+    """The folder for the results; they are named like the inputs. Of one picture, also a file."""
     format: Literal["png", "jpg", "webp", "same"] = "png"
     """same: each as its input. Where the targets had 16 bits, png has them too."""
     overwrite: bool = False
@@ -167,35 +221,41 @@ class Translate:
     batch_size: int = 8
     """Windows that the generator gets at once; the results do not depend on it."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one = isinstance(self.inputs, str | os.PathLike)
+        inputs = [self.inputs] if one else self.inputs
+        object.__setattr__(self, "inputs", tuple(map(os.fspath, inputs)))
+
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(Options):
     """Measure a generator on pairs it was not trained on, and make a web page of the results."""
 
-    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """A run folder, or a generator.keras."""
-    split: Literal["train", "val", "test", None] = None
+    run: Run
+    """The name of a run, its folder, or a generator.keras."""
+    split: Unset[Literal["train", "val", "test"]] = None
     """Which pairs. Default: test, or where there is none val."""
-    checkpoint: str | None = None
+    checkpoint: Unset[str] = None
     """The step of a kept checkpoint, or all of them. Default: generator.keras, the newest."""
-    judge: Path | None = None
+    judge: Unset[Path] = None
     """A run trained in the other direction, from photos to labels: can it read the labels back?"""
     fid: bool = False
     """Also FID and KID on InceptionV3 (downloads 88 MB); not comparable with those of papers."""
-    dataset: str | None = None
+    dataset: Unset[str] = None
     """Other pairs than the run's own."""
     skip_broken: bool = False
     """Go on without broken pairs."""
-    output: Path | None = None
+    output: Unset[Path] = None
     """Default: results, in the run folder."""
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(Options):
     """Write a generator in formats for other programs, and check that each computes the same."""
 
-    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """A run folder, or a generator.keras."""
+    run: Run
+    """The name of a run, its folder, or a generator.keras."""
     formats: tuple[Literal["keras", "saved_model", "onnx", "litert", "pytorch"], ...] = (
         "keras",
         "saved_model",
@@ -205,12 +265,12 @@ class Export:
     """onnx and litert: weights of 16 bits, half as large."""
     int8: bool = False
     """onnx and litert: weights of 8 bits where these formats have them, and less exact."""
-    output: Path | None = None
+    output: Unset[Path] = None
     """Default: export, in the run folder."""
 
 
 @dataclass(frozen=True)
-class ImportWeights:
+class ImportWeights(Options):
     """Make a run of a generator that was trained with the authors' PyTorch code."""
 
     file: Annotated[Positional[Path], tyro.conf.arg(metavar="FILE")]
@@ -219,9 +279,9 @@ class ImportWeights:
     """The run folder is output/name."""
     output: Path = Path("training_checkpoints")
     """Where run folders live."""
-    dataset: str | None = None
+    dataset: Unset[str] = None
     """What it was trained on, for evaluate and to train it further."""
-    direction: Literal["AtoB", "BtoA", None] = None
+    direction: Unset[Literal["AtoB", "BtoA"]] = None
     """How it was. Default: the dataset's own."""
     statistics: Literal["picture", "running"] = "picture"
     """Of batch norm. picture: each one's own, as the authors' test.py has it; running: those in the
@@ -289,27 +349,26 @@ def check_train(options: Train) -> None:
 
 def check_types(options: Train) -> None:
     """Refuse values of another type than their field, as a config.json or a notebook may give."""
-    for field in fields(Train):
-        value, choices = getattr(options, field.name), get_args(field.type)
-        if get_origin(field.type) is Literal:
+    for name, kind in types_of(Train).items():
+        value = getattr(options, name)
+        kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+        if value is None and NoneType in kinds:
+            continue
+        kinds = [each for each in kinds if each is not NoneType]
+        if get_origin(kinds[0]) is Literal:
+            choices = get_args(kinds[0])
             same = [choice for choice in choices if is_a(value, type(choice)) and value == choice]
             rule, is_right = "one of " + ", ".join(map(str, choices)), bool(same)
-        elif field.type is int and field.name != "seed":
+        elif kind is int and name != "seed":
             rule, is_right = "a whole number above 0", is_a(value, int) and value >= 1
-        elif field.type is float:
+        elif kind is float:
             rule, is_right = "a number", is_a(value, int | float)
-        elif field.name == "dataset" or is_path(field.type):
-            rule, is_right = "a path", is_a(value, field.type | str | Path)
+        elif name == "dataset" or is_path(kind):
+            rule, is_right = "a path", is_a(value, str | Path)
         else:
-            types = [kind for kind in choices or [field.type] if kind is not type(None)]
-            names = [kind.__name__ for kind in types]
-            rule, is_right = "of type " + " or ".join(names), is_a(value, field.type)
-        require(is_right, options, field.name, rule)
-
-
-def is_path(kind: type) -> bool:
-    """Tell whether a field holds a path."""
-    return kind is Path or Path in get_args(kind)
+            names = [each.__name__ for each in kinds]
+            rule, is_right = "of type " + " or ".join(names), is_a(value, kind)
+        require(is_right, options, name, rule)
 
 
 def is_a(value: object, kind: type) -> bool:
@@ -324,6 +383,8 @@ def check_data(options: Train) -> None:
         sound_dataset = options.dataset == Train.dataset
     else:
         sound_dataset = options.dataset in DATASETS or os.path.isdir(options.dataset)
+    if not options.dataset and not source:
+        raise UsageError("What an imported run was trained on is not known. Name it: --dataset.")
     rule = f"{', '.join(DATASETS)} or an existing folder, and left out where there is --source-dir"
     require(sound_dataset, options, "dataset", rule)
     both_or_none = bool(source) == bool(target) and Path(source or ".").is_dir()
@@ -361,52 +422,3 @@ def check_learning(options: Train) -> None:
         require(0 <= getattr(options, share) < 1, options, share, "at least 0 and below 1")
     require(0 <= options.l1_weight < math.inf, options, "l1_weight", "at least 0")
     require(0 <= options.seed < 2**32, options, "seed", "from 0 to 4294967295")
-
-
-# --- config.json ----------------------------------------------------------------------------------
-
-
-def read_config(path: Path) -> dict:
-    """Read a config.json: the options of a run, and under "found" what its pictures have decided.
-
-    The path may lie within an archive, as it does in generator.keras."""
-    try:
-        saved = json.loads(path.read_text())
-        unknown = saved.keys() - {field.name for field in fields(Train)} - {"found"}
-        saved["found"] = dict(saved.get("found", {}))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path}: cannot be read as a configuration ({error}). Mend it, or name another one."
-        ) from error
-    if unknown:
-        raise UserError(f"{path}: {', '.join(sorted(unknown))} is no option of this program.")
-    try:
-        check_types(from_saved(saved))
-    except UsageError as error:
-        raise UserError(f"{path}: {error}") from error
-    return saved
-
-
-def to_saved(options: Train) -> dict:
-    """Turn options into what config.json holds of them."""
-    return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()}
-
-
-def saved_options(saved: dict) -> dict[str, object]:
-    """Pick the options that are set out of the content of a config.json."""
-    values = {}
-    for field in fields(Train):
-        value = saved.get(field.name)
-        if value is None or field.name == "config":
-            continue
-        if is_path(field.type) and isinstance(value, str):
-            value = Path(value)
-        elif field.type is float and is_a(value, int):  # JSON knows no 1.0
-            value = float(value)
-        values[field.name] = value
-    return values
-
-
-def from_saved(saved: dict) -> Train:
-    """Turn the content of a config.json into the options of its run."""
-    return Train(**saved_options(saved))

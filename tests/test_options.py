@@ -3,11 +3,22 @@
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import SCRIPT
 
-from pix2pix.options import DATASETS, Train, check_train, from_saved, run_folder
+from pix2pix.options import (
+    DATASETS,
+    Evaluate,
+    Export,
+    Train,
+    Translate,
+    check_train,
+    run_folder,
+)
+from pix2pix.saved_options import from_saved
+from pix2pix.support.notebook import RunFolder
 from pix2pix.support.terminal import UsageError
 
 
@@ -145,6 +156,18 @@ def test_a_notebook_may_give_paths_as_text_and_text_as_paths(tmp_path):
     for field, rule in (("dataset", "a path"), ("output", "a path"), ("mirror", "of type str")):
         with pytest.raises(UsageError, match=f"--{field} must be {rule}, not 3"):
             check_train(Train(**{field: 3}))
+
+
+def test_paths_become_paths_whatever_they_were_given_as(tmp_path):
+    run = RunFolder(tmp_path)
+    translate = Translate(run, "photo.png", output="out")
+    assert (translate.run, translate.inputs) == (tmp_path, ("photo.png",))
+    assert translate.output == Path("out")
+    assert Translate("try", [tmp_path / "a", "b"]).inputs == (str(tmp_path / "a"), "b")
+    assert Evaluate(run, judge="judge").judge == Path("judge")
+    assert Evaluate(run).output is None
+    assert Export(run, output="x").output == Path("x")
+    assert Train(source_dir="a").source_dir == Path("a")
 
 
 def test_true_is_no_number():
