@@ -3,65 +3,119 @@
 Loads no TensorFlow, and of the commands only the one asked for, so that --help is quick.
 """
 
+import difflib
+import gc
 import importlib
+import importlib.metadata
+import os
+import platform
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 
 import tyro
 
+from pix2pix import __version__
 from pix2pix.options import (
+    DATASETS,
+    DataOptions,
     Evaluate,
     Export,
     ImportWeights,
     Inspect,
+    LearningOptions,
+    NetworkOptions,
+    PictureOptions,
+    RunOptions,
     Train,
     Translate,
     check_train,
-    read_config,
-    run_folder,
-    saved_options,
 )
-from pix2pix.support.terminal import UserError, first_line, program_name, say_for_now
+from pix2pix.saved_options import remember
+from pix2pix.support.terminal import (
+    UsageError,
+    UserError,
+    first_line,
+    program_name,
+    say_for_now,
+)
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command: its options, and the module and function that carry it out."""
+    """A command: its options, the module and function that carry it out, and a line about it."""
 
     options: type
     module: str
     function: str
+    about: str
 
 
 COMMANDS = {
-    "train": Command(Train, "image_to_image_translation", "train"),
-    "inspect": Command(Inspect, "pix2pix.commands.inspect_dataset", "inspect_dataset"),
-    "translate": Command(Translate, "pix2pix.commands.translate", "translate"),
-    "evaluate": Command(Evaluate, "pix2pix.commands.evaluate", "evaluate"),
-    "export": Command(Export, "pix2pix.commands.export", "export"),
-    "import-weights": Command(ImportWeights, "pix2pix.commands.pytorch_weights", "import_weights"),
+    "train": Command(
+        Train, "image_to_image_translation", "train_as_told", "the command, if none is named"
+    ),
+    "inspect": Command(
+        Inspect,
+        "pix2pix.commands.inspect_dataset",
+        "inspect_dataset",
+        "look at a dataset before training",
+    ),
+    "translate": Command(
+        Translate, "pix2pix.commands.translate", "translate", "put a trained run to work"
+    ),
+    "evaluate": Command(
+        Evaluate, "pix2pix.commands.evaluate", "evaluate", "measure it on pairs it has not seen"
+    ),
+    "export": Command(
+        Export, "pix2pix.commands.export", "export", "write its generator for other programs"
+    ),
+    "import-weights": Command(
+        ImportWeights,
+        "pix2pix.commands.pytorch_weights",
+        "import_weights",
+        "make a run of the authors' PyTorch weights",
+    ),
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; whatever a user can put right ends in one line."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status; what a user can put right ends in one line."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # closed by who started the program
+            stream.reconfigure(errors="replace")  # where there is no Unicode, × becomes ?
     try:
         name, options = parse(sys.argv[1:] if arguments is None else arguments)
         if isinstance(options, Train):
             check_train(options)  # now, since loading TensorFlow takes seconds
-        command = COMMANDS[name]
-        run_command = getattr(importlib.import_module(command.module), command.function)
-        run_command(options)
+        say_for_now("Starting TensorFlow…")
+        run_command = load_function(COMMANDS[name])
+        outcome = run_command(options)
     except KeyboardInterrupt:
         end("Stopped. The same command starts again.", 128 + signal.SIGINT)
+    except BrokenPipeError:  # `--help | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         message = explain(error)
         if message is None:
             raise
         end(f"error: {message}", getattr(error, "exit_status", 1))
+    return getattr(outcome, "exit_status", 0)
+
+
+def load_function(command: Command) -> Callable[[object], object]:
+    """Load the module of a command, and return the function that carries the command out."""
+    gc.disable()  # to look for garbage among what is loaded takes half a second, and finds none
+    try:
+        module = importlib.import_module(command.module)
+    finally:
+        gc.freeze()
+        gc.enable()
+    return getattr(module, command.function)
 
 
 def end(message: str, exit_status: int) -> None:
@@ -91,19 +145,65 @@ def explain(error: Exception) -> str | None:
 
 # --- Arguments ------------------------------------------------------------------------------------
 
+HELP = (tyro.conf.DisallowNone, tyro.conf.OmitArgPrefixes)  # neither {None}| nor --data.dataset
+
+
+@dataclass(frozen=True)
+class TrainInGroups:
+    """The options of train as --help shows them."""
+
+    data: DataOptions = DataOptions()
+    picture: PictureOptions = PictureOptions()
+    network: NetworkOptions = NetworkOptions()
+    training: LearningOptions = LearningOptions()
+    run: RunOptions = RunOptions()
+
 
 def parse(arguments: Sequence[str]) -> tuple[str, object]:
     """Turn arguments into the name of a command and its options."""
     name, arguments = "train", list(arguments)
-    if arguments and arguments[0] in COMMANDS:  # train may be left out
+    if arguments == ["--version"]:
+        print(describe_version())
+        sys.exit()
+    is_named = bool(arguments) and arguments[0] in COMMANDS
+    if is_named:
         name = arguments.pop(0)
-    kind = COMMANDS[name].options
+    kind, program = COMMANDS[name].options, f"{program_name()} {name}"
     if not issubclass(kind, Train):
-        return name, tyro.cli(kind, args=arguments, prog=f"{program_name()} {name}")
+        return name, tyro.cli(kind, args=arguments, prog=program, config=HELP)
     if arguments and not arguments[0].startswith("-"):
+        refuse_mistyped(arguments[0])
         arguments = ["--dataset", *arguments]
-    typed = tyro.cli(kind, args=arguments)
-    return name, complete(typed, typed_fields(arguments))
+    about = kind.__doc__ if is_named else f"{kind.__doc__}\n\n{list_commands()}"
+    grouped = tyro.cli(TrainInGroups, args=arguments, prog=program, description=about, config=HELP)
+    values = [vars(group) for group in vars(grouped).values()]
+    options = kind(**{name: value for group in values for name, value in group.items()})
+    return name, remember(options, typed_fields(arguments))
+
+
+def describe_version() -> str:
+    """Say which versions of this program and of what it stands on are at work."""
+    versions = [f"pix2pix {__version__}", f"Python {platform.python_version()}"]
+    for package in ("tensorflow", "keras"):
+        with suppress(importlib.metadata.PackageNotFoundError):  # it has other names too
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+    return ", ".join(versions)
+
+
+def list_commands() -> str:
+    """List the commands, a line for each."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.about}" for name, command in COMMANDS.items()]
+    return "\n".join(["Commands, each with a --help of its own:", *lines])
+
+
+def refuse_mistyped(word: str) -> None:
+    """Refuse a first argument that is neither a command nor a dataset."""
+    if word in DATASETS or os.path.exists(word):
+        return
+    similar = difflib.get_close_matches(word, [*COMMANDS, *DATASETS], n=1)
+    question = f"Did you mean {similar[0]}?" if similar else f"See {program_name()} --help."
+    raise UsageError(f"{word} is no command, no known dataset and no folder. {question}")
 
 
 def typed_fields(arguments: Sequence[str]) -> set[str]:
@@ -112,20 +212,3 @@ def typed_fields(arguments: Sequence[str]) -> set[str]:
     names = {flag.removeprefix("--").replace("-", "_") for flag in flags}
     names |= {name.removeprefix("no_") for name in names}
     return names & {field.name for field in fields(Train)}
-
-
-def complete(options: Train, typed: set[str]) -> Train:
-    """Take what was not typed from --config or, without one, from the run that is there already."""
-    path = options.config or run_folder(options) / "config.json"
-    not_taken = set()
-    if not options.config:
-        if not path.exists():
-            return options
-        not_taken = {"output", "name"}  # the folder may have been moved since
-    if "dataset" in typed:
-        not_taken |= {"source_dir", "target_dir"}
-    if "source_dir" in typed:
-        not_taken |= {"dataset"}
-    saved = saved_options(read_config(path))
-    values = {name: value for name, value in saved.items() if name not in not_taken}
-    return type(options)(**values | {name: getattr(options, name) for name in typed})

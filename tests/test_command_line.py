@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import re
 
 import pytest
 import tensorflow as tf
@@ -10,6 +12,7 @@ from conftest import errors, flags, make_pair, start
 import image_to_image_translation as script
 from pix2pix import command_line
 from pix2pix.options import Inspect, Train, flag, run_folder
+from pix2pix.support.terminal import SCRIPT as SCRIPT_COMMAND
 from pix2pix.support.terminal import UsageError, UserError
 
 
@@ -72,6 +75,58 @@ def test_an_unknown_flag_is_a_usage_error(arguments, capsys):
     assert arguments[0] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("tarin", "Did you mean train?"),
+        ("facade", "Did you mean facades?"),
+        ("qqq", "See python image_to_image_translation.py --help."),
+    ],
+)
+def test_a_mistyped_command_is_no_dataset(capsys, word, said):
+    with pytest.raises(SystemExit) as exit:
+        command_line.main([word, "--steps", "3"])
+    assert exit.value.code == 2
+    message = capsys.readouterr().err
+    assert message == f"error: {word} is no command, no known dataset and no folder. {said}\n"
+
+
+def test_a_mistyped_flag_leads_to_the_help_of_its_command(capsys):
+    for arguments in (["--stepz", "3"], ["inspect", "--stepz", "3"]):
+        with pytest.raises(SystemExit):
+            command_line.main(arguments)
+        said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+        assert "--steps INT" in said
+        command = "inspect" if "inspect" in arguments else "train"
+        assert f"run {SCRIPT_COMMAND} {command} --help" in said
+
+
+def test_the_version_names_what_it_stands_on(capsys):
+    with pytest.raises(SystemExit) as exit:
+        command_line.main(["--version"])
+    assert exit.value.code in (None, 0)
+    assert capsys.readouterr().out.startswith("pix2pix 0.1.0, Python 3.")
+
+
+def test_help_that_is_cut_off_is_no_error():
+    process = start("--help", shell="set -o pipefail")
+    process.stdout.close()  # what `| head` does
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=60) == 1
+
+
+def test_help_lists_the_commands_then_the_options_in_groups_in_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        command_line.parse(["--help"])
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    commands = re.findall(r"(?m)^  ([a-z-]+)  +\S", text)
+    assert commands == list(command_line.COMMANDS)
+    groups = re.findall(r"(?m)^\W*([a-z]+) options\W*$", text)
+    assert groups == ["data", "picture", "network", "training", "run"]
+
+
 def test_help_explains_every_option(capsys):
     with pytest.raises(SystemExit) as exit:
         command_line.parse(["--help"])
@@ -109,7 +164,7 @@ def test_a_dataset_on_the_command_line_beats_remembered_folders(small, tmp_path)
     for folder in ("s", "d", "other"):
         make_pair(tmp_path / folder / "1.png", 40)
     told = {"source_dir": tmp_path / "s", "target_dir": tmp_path / "d", "dataset": "facades"}
-    folder = script.train(dataclasses.replace(small, **told))
+    folder = script.train(dataclasses.replace(small, **told)).folder
     assert folder.name == "s_to_d"
     again = ["--config", str(folder / "config.json"), "--name", "new"]
     parsed = parsed_options(*again, "--dataset", str(tmp_path / "other"))
@@ -123,6 +178,7 @@ def test_a_dataset_on_the_command_line_beats_remembered_folders(small, tmp_path)
 
 
 def test_a_dataset_may_come_first_without_its_flag():
+    os.mkdir("my_pairs")
     for command in ([], ["train"], ["inspect"]):
         parsed = parsed_options(*command, "my_pairs", "--steps", "7")
         assert (parsed.dataset, parsed.steps) == ("my_pairs", 7)
@@ -161,7 +217,7 @@ def test_errors_end_in_one_line(monkeypatch, capsys, error, status, said):
     def fail(_):
         raise error
 
-    monkeypatch.setattr(script, "train", fail)
+    monkeypatch.setattr(script, "train_as_told", fail)
     with pytest.raises(SystemExit) as exit:
         command_line.main([])
     assert exit.value.code == status
@@ -186,6 +242,24 @@ def test_a_pair_that_goes_bad_during_training_is_named(small, pair_folder, monke
     message = capsys.readouterr().err
     assert message.startswith(f"error: {pair_folder / 'train/4.png'}: not a readable picture")
     assert message.count("\n") == 1
+
+
+def test_tensorflow_says_nothing_while_it_is_loaded(small):
+    process = start("evaluate", "nowhere")
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (1, "")
+    assert stderr == (
+        "error: nowhere: no such run. In training_checkpoints there are none yet; or name its "
+        "path.\n"
+    )
+
+
+def test_a_terminal_without_unicode_is_no_obstacle(small, pair_folder):
+    config = dataclasses.replace(small, dataset=str(pair_folder))
+    process = start("inspect", *flags(config), shell="export PYTHONIOENCODING=ascii")
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, errors(stderr)) == (0, [])
+    assert "left half (RGB) ? right half (RGB) at 32?32" in stdout
 
 
 def test_a_user_sees_one_line_and_no_traceback(small):
