@@ -170,6 +170,15 @@ def test_a_folder_without_pairs(tmp_path, places):
         script.find_splits(Train(dataset=str(tmp_path), task="sketch"))
 
 
+def test_two_folders_of_other_names_are_pointed_out(tmp_path):
+    for folder in ("labels", "photos"):
+        write(tmp_path / folder / "1.png", 1)
+    (tmp_path / "empty").mkdir()
+    said = f"in labels and photos.*--source-dir {tmp_path}/labels --target-dir {tmp_path}/photos"
+    with pytest.raises(UserError, match=said):
+        find_pairs(tmp_path, None, photos=False, holdout=0.1, seed=0)
+
+
 def test_folders_that_are_named_are_not_guessed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder, level in (("A", 1), ("B", 2), ("trainA", 3), ("trainB", 4)):
