@@ -44,22 +44,31 @@ import os
 import re
 import shlex
 import shutil
-import sys
-import time
+import signal
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-import keras
 import matplotlib.figure
 import numpy as np
-import tensorflow as tf
-from keras import layers
 
+from pix2pix.support.terminal import hold_back_errors
+
+with hold_back_errors():  # what TensorFlow writes while it is loaded, unless that fails
+    import keras
+    import tensorflow as tf
+    from keras import layers
+
+from pix2pix.advice import (
+    describe_direction,
+    hint_at_less,
+    refuse_single_pictures,
+    warn_of_stretching,
+)
 from pix2pix.options import (
     DATASETS,
     Train,
@@ -68,11 +77,10 @@ from pix2pix.options import (
     flag,
     picture_size,
     possible_halvings,
-    read_config,
     require,
     run_folder,
-    to_saved,
 )
+from pix2pix.saved_options import given_options, read_config, remember, to_saved
 from pix2pix.support.devices import (
     choose_computing_type,
     choose_strategy,
@@ -86,11 +94,10 @@ from pix2pix.support.devices import (
 )
 from pix2pix.support.fast_layers import FusedAdam, with_fast_layers
 from pix2pix.support.files import fetch_archive, map_ahead, replace_when_complete, write_text
+from pix2pix.support.notebook import RunFolder, live_output, show_curves, show_inline
 from pix2pix.support.pair_folders import FilePair, find_pairs
 from pix2pix.support.pictures import (
-    CHANNEL_NAMES,
     Kind,
-    PictureMemory,
     convert_channels,
     from_pixels,
     kind_of,
@@ -99,24 +106,33 @@ from pix2pix.support.pictures import (
 )
 from pix2pix.support.synthetic import SyntheticPair, synthetic_splits
 from pix2pix.support.tasks import TASKS, Task
+from pix2pix.support.tensorboard import write_options, write_picture, write_scalars
 from pix2pix.support.terminal import (
     StepClock,
     UserError,
     first_line,
+    in_notebook,
     is_due,
     program_name,
     say,
     say_for_now,
     say_progress,
     say_row,
+    say_step,
     stop_requests,
 )
 
-CACHE_BYTES = 2 * 2**30  # training pictures are kept in memory if they are not more
+CACHE_BYTES = 2 * 2**30  # training pictures stay in memory once they are read, if not more
+BATCHES_AHEAD = 4  # made while a step is taken
 JITTER_SCALE = 286 / 256  # paper: pictures are enlarged to 286×286, for 256×256
 PREVIEW_PAIRS = 3  # in a preview, at most
-HOUR = 3600  # seconds
-LOSSES = ("generator_total", "generator_gan", "generator_l1", "discriminator")
+STEPS_BEFORE_HINT = 10  # by which the time of the others is known
+LOSSES = {  # and what they are called in a line of progress
+    "generator_total": "G",
+    "generator_gan": "gan",
+    "generator_l1": "L1",
+    "discriminator": "D",
+}
 
 # --- 3. Data --------------------------------------------------------------------------------------
 #
@@ -187,7 +203,7 @@ class CheckedSplit(Split):
     numbers: Sequence[int]  # of the sound pairs, among all
     sizes: Counter[tuple[int, int]]  # height and width of the first picture of each pair
     kinds: Counter[tuple[Kind, ...]]  # of the pictures of a pair
-    kept: Sequence[list[np.ndarray]]  # the pictures as jitter gets them, if all fit into memory
+    nbytes: int  # of all pictures, as jitter gets them
 
     def number_of(self, k: int) -> int:
         """Return the number of pair k among all pairs that were found, broken ones included."""
@@ -246,13 +262,13 @@ def fit_to_size(pixels: np.ndarray, size: tuple[int, int], config: Train) -> np.
     return resize(pixels[top : top + shape[0], left : left + shape[1]], size)
 
 
-def enlarge_for_jitter(pixels: np.ndarray, config: Train) -> np.ndarray:
-    """Bring a picture to the size that jitter cuts from."""
+def size_for_jitter(pixels: np.ndarray, config: Train) -> tuple[int, int]:
+    """Return the height and width of a picture that jitter cuts from."""
     if config.crop and config.jitter:
-        return pixels  # a window is cut from its full resolution
+        return pixels.shape[:2]  # a window is cut from its full resolution
     scale = JITTER_SCALE if config.jitter and not config.crop else 1
-    size = tuple(round(side * scale) for side in picture_size(config))
-    return fit_to_size(pixels, size, config)
+    height, width = picture_size(config)
+    return round(height * scale), round(width * scale)
 
 
 class CheckedPair(NamedTuple):
@@ -260,15 +276,13 @@ class CheckedPair(NamedTuple):
 
     size: tuple[int, int]
     kinds: tuple[Kind, ...]
-    enlarged: list[np.ndarray]  # its pictures as jitter gets them; none if memory is full
+    nbytes: int  # of its pictures, as jitter gets them
 
 
-def check_split(split: Split, name: str, config: Train, memory: int = 0) -> CheckedSplit:
-    """Read every pair once, so that a broken file is found now and not at step 7,213.
-
-    Pictures are kept, so that they need not be read again, if all fit into so many bytes."""
+def check_split(split: Split, name: str, config: Train) -> CheckedSplit:
+    """Read every pair once, so that a broken file is found now and not at step 7,213."""
     numbers, problems, sizes, kinds = [], list(split.problems), Counter(), Counter()
-    store = PictureMemory(memory)
+    nbytes = 0
 
     def check_pair(k: int) -> CheckedPair | UserError:
         try:
@@ -276,8 +290,9 @@ def check_split(split: Split, name: str, config: Train, memory: int = 0) -> Chec
             check_large_enough(pictures[0], split.pairs[k], config)
         except UserError as error:
             return error
-        enlarged = [enlarge_for_jitter(p, config) for p in pictures] if store.has_room else []
-        return CheckedPair(pictures[0].shape[:2], tuple(map(kind_of, pictures)), enlarged)
+        values = [math.prod((*size_for_jitter(p, config), *p.shape[2:])) for p in pictures]
+        size, pair_bytes = pictures[0].shape[:2], sum(values) * pictures[0].itemsize
+        return CheckedPair(size, tuple(map(kind_of, pictures)), pair_bytes)
 
     for k, outcome in enumerate(map_ahead(check_pair, range(len(split)))):
         if is_due(k + 1, 100, len(split)):
@@ -288,19 +303,22 @@ def check_split(split: Split, name: str, config: Train, memory: int = 0) -> Chec
         numbers.append(k)
         sizes[outcome.size] += 1
         kinds[outcome.kinds] += 1
-        store.add(outcome.enlarged)
+        nbytes += outcome.nbytes
     pairs = [split.pairs[k] for k in numbers]
-    return CheckedSplit(pairs, split.order, problems, numbers, sizes, kinds, store.kept)
+    return CheckedSplit(pairs, split.order, problems, numbers, sizes, kinds, nbytes)
 
 
-def check_splits(
-    splits: dict[str, Split], config: Train, memory: int = 0
-) -> dict[str, CheckedSplit]:
-    """Check all splits of a dataset; training pictures may be kept in so many bytes of memory."""
-    checked = {}
-    for name, split in splits.items():
-        checked[name] = check_split(split, name, config, memory if name == "train" else 0)
-    return checked
+def check_splits(splits: dict[str, Split], config: Train) -> dict[str, CheckedSplit]:
+    """Check all splits of a dataset."""
+    return {name: check_split(split, name, config) for name, split in splits.items()}
+
+
+def refuse_single(split: CheckedSplit, config: Train) -> None:
+    """Cut pictures into halves only if they look like pairs, or if --layout says that they are."""
+    pairs = split.pairs
+    in_halves = isinstance(pairs[0], FilePair) and pairs[0].side_by_side
+    if in_halves and config.layout == "auto" and config.dataset not in DATASETS:
+        refuse_single_pictures(split.sizes, config.dataset)
 
 
 def refuse_broken(splits: dict[str, CheckedSplit], config: Train) -> None:
@@ -348,34 +366,6 @@ def pair_shape(split: CheckedSplit, config: Train) -> list[int] | None:
     return [height, 2 * width]
 
 
-def describe_direction(split: Split, config: Train) -> str:
-    """Say what becomes what: `BtoA: right half (RGB) → left half (RGB) at 256×256`."""
-    files, task = split.pairs[0].files, task_of(config)
-    if task.from_photos:
-        sides = [task.source_name, "photo"]
-    elif len(files) == 2:
-        sides = [str(file.parent) for file in files]
-    else:
-        sides = ["left half", "right half"]
-    source, target = reversed(sides) if config.direction == "BtoA" else sides
-    source += f" ({CHANNEL_NAMES[config.source_channels]})"
-    target += f" ({CHANNEL_NAMES[config.target_channels]})"
-    return f"{config.direction}: {source} → {target} at {'×'.join(map(str, task.size))}"
-
-
-def warn_of_stretching(split: CheckedSplit, config: Train) -> None:
-    """Tell of pictures whose shape changes by more than a tenth on the way to the networks."""
-    height, width = picture_size(config)
-    ratios = {size: size[0] * width / (size[1] * height) for size in split.sizes}
-    count = sum(n for size, n in split.sizes.items() if not 1 / 1.1 <= ratios[size] <= 1.1)
-    if count and config.fit == "stretch" and not config.crop:
-        unit = task_of(config).unit
-        say(
-            f"Stretched {count:,} of {len(split):,} {unit} by more than 10% to fit "
-            f"{height}×{width}; --fit crop cuts them instead"
-        )
-
-
 def concatenate_pair(pictures: list[np.ndarray], config: Train) -> np.ndarray:
     """Stack the pictures of a pair channel upon channel, with values from -1 to 1.
 
@@ -405,13 +395,17 @@ def examples(split: Split, numbers: Sequence[int], config: Train) -> tuple[tf.Te
     return tf.stack(sources), tf.stack(targets)
 
 
-def load_for_jitter(split: CheckedSplit, k: int, config: Train) -> np.ndarray:
-    """Load the stacked pictures of pair k at the size that jitter cuts from."""
-    if split.kept:
-        pictures = split.kept[k]
-    else:
-        pictures = [enlarge_for_jitter(picture, config) for picture in split.read(k)]
-    return concatenate_pair(pictures, config)
+def first_examples(split: Split, config: Train) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the pairs that previews show."""
+    return examples(split, range(min(PREVIEW_PAIRS, len(split))), config)
+
+
+def load_for_jitter(split: CheckedSplit, k: int, config: Train) -> list[np.ndarray]:
+    """Load the pictures of pair k at the size that jitter cuts from."""
+    pictures = split.read(k)
+    if config.crop and config.jitter:
+        return pictures
+    return [fit_to_size(p, size_for_jitter(p, config), config) for p in pictures]
 
 
 def jitter(stacked: tf.Tensor, config: Train, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -443,10 +437,13 @@ def batches(
     """
     shard, count = shard or tf.distribute.InputContext(), len(split)
     share = config.batch_size // shard.num_input_pipelines
-    channels = load_for_jitter(split, 0, config).shape[-1]
+    load_pictures = partial(load_for_jitter, split, config=config)
+    if split.nbytes <= CACHE_BYTES:
+        load_pictures = cache(load_pictures)  # in the first epoch
+    channels = concatenate_pair(load_pictures(0), config).shape[-1]
 
     def load(k: np.int64) -> np.ndarray:
-        return load_for_jitter(split, k, config)
+        return concatenate_pair(load_pictures(int(k)), config)
 
     @tf.autograph.experimental.do_not_convert
     def make_example(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -460,9 +457,11 @@ def batches(
 
     # the examples of this worker, numbered from the very first step on
     indices = tf.data.Dataset.range(first_step * share, config.steps * share)
-    dataset = indices.map(make_example, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = indices.map(make_example, num_parallel_calls=os.cpu_count())
     size = shard.get_per_replica_batch_size(config.batch_size)
-    return dataset.batch(size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # a run that is stopped would wait for the tuner's sleep
+    return dataset.batch(size, drop_remainder=True).prefetch(BATCHES_AHEAD).with_options(options)
 
 
 # --- 4. Generator ---------------------------------------------------------------------------------
@@ -648,16 +647,17 @@ def train_step(
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     generator, discriminator = map(with_fast_layers, (state.generator, state.discriminator))
-    with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
+    with tf.GradientTape() as generator_tape:
         generated = generator(source, training=True)
-        real_logits = discriminator([source, target], training=True)
-        fake_logits = discriminator([source, generated], training=True)
-        losses = generator_losses(target, generated, fake_logits, config)
-        losses["discriminator"] = discriminator_loss(real_logits, fake_logits, config)
-        generator_goal = losses["generator_total"] / replicas
-        discriminator_goal = losses["discriminator"] / replicas
-        generator_goal = state.generator_optimizer.scale_loss(generator_goal)
-        discriminator_goal = state.discriminator_optimizer.scale_loss(discriminator_goal)
+        with tf.GradientTape() as discriminator_tape:  # which need not go back into the generator
+            real_logits = discriminator([source, target], training=True)
+            fake_logits = discriminator([source, generated], training=True)
+            losses = generator_losses(target, generated, fake_logits, config)
+            losses["discriminator"] = discriminator_loss(real_logits, fake_logits, config)
+            generator_goal = losses["generator_total"] / replicas
+            discriminator_goal = losses["discriminator"] / replicas
+            generator_goal = state.generator_optimizer.scale_loss(generator_goal)
+            discriminator_goal = state.discriminator_optimizer.scale_loss(discriminator_goal)
 
     weights = state.generator.trainable_variables
     state.generator_optimizer.apply(generator_tape.gradient(generator_goal, weights))
@@ -701,30 +701,22 @@ def draw_panel(path: Path, columns: dict[str, tf.Tensor]) -> None:
         figure.savefig(temporary)
 
 
-def show_inline(path: Path, handle: object) -> object:
-    """In a notebook, show a picture in place of the one before; elsewhere do nothing.
-
-    Return the handle by which the next picture replaces this one."""
-    if "ipykernel" not in sys.modules:
-        return None
-    from IPython import display
-
-    picture = display.Image(filename=path)
-    if handle is None:
-        return display.display(picture, display_id=True)
-    handle.update(picture)
-    return handle
-
-
 def save_preview(
     state: tf.train.Checkpoint, preview_pairs: tuple[tf.Tensor, tf.Tensor], folder: Path
 ) -> Path:
-    """Save the panel input · ground truth · prediction of some held-out pairs."""
-    sources, targets = preview_pairs
-    path = folder / "previews" / f"step-{int(state.step.numpy()):06}.png"
+    """Save the panel input · ground truth · prediction of some held-out pairs.
+
+    Before the first step there is no prediction to speak of."""
+    (sources, targets), step = preview_pairs, int(state.step.numpy())
+    columns = {"Input": sources, "Ground truth": targets}
+    if step > 0:
+        generated = [generate(state.average, source[None]) for source in sources]
+        columns["Prediction"] = tf.concat(generated, axis=0)
+    path = folder / "previews" / f"step-{step:06}.png"
     path.parent.mkdir(exist_ok=True)
-    generated = tf.concat([generate(state.average, source[None]) for source in sources], axis=0)
-    draw_panel(path, {"Input": sources, "Ground truth": targets, "Prediction": generated})
+    draw_panel(path, columns)
+    say_row("Preview", str(path))
+    show_inline(path)
     return path
 
 
@@ -907,7 +899,7 @@ def save(state: tf.train.Checkpoint, source: tf.Tensor, folder: Path, keep: int)
     for old in checkpoints(folder)[:-keep]:
         for part in folder.glob(f"{old.name}.*"):
             part.unlink()
-    say(f"Saved {folder / f'ckpt-{step}'} and generator.keras")
+    say_row("Saved", f"{folder / f'ckpt-{step}'} and generator.keras")
 
 
 def drop_rows_after(path: Path, step: int) -> None:
@@ -915,20 +907,6 @@ def drop_rows_after(path: Path, step: int) -> None:
     rows = re.findall(r"(?m)^((\d+),.*\n)", path.read_text()) if path.exists() else []
     header = ",".join(["step", *LOSSES, "steps_per_second"]) + "\n"
     write_text(path, header + "".join(row for row, number in rows if int(number) <= step))
-
-
-def summarize(writer: tf.summary.SummaryWriter, step: int, values: dict | Path) -> None:
-    """Write scalars or a picture for TensorBoard, which need not be installed for that."""
-    summary = tf.compat.v1.Summary()
-    if isinstance(values, Path):
-        image = tf.compat.v1.Summary.Image(encoded_image_string=values.read_bytes())
-        summary.value.add(tag="preview", image=image)
-    else:
-        for name, value in values.items():
-            summary.value.add(tag=name, simple_value=value)
-    with writer.as_default():
-        tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step)
-    writer.flush()
 
 
 def mean_losses(state: tf.train.Checkpoint, folder: Path) -> dict[str, float]:
@@ -940,6 +918,11 @@ def mean_losses(state: tf.train.Checkpoint, folder: Path) -> dict[str, float]:
     return means
 
 
+def describe_losses(losses: dict[str, float]) -> str:
+    """Say the losses in few characters: `G 36.1 gan 1.15 L1 0.349 D 0.634`."""
+    return " ".join(f"{LOSSES[name]} {loss:.3g}" for name, loss in losses.items())
+
+
 def log(
     state: tf.train.Checkpoint,
     folder: Path,
@@ -947,13 +930,15 @@ def log(
     losses: dict[str, float],
     clock: StepClock,
 ) -> None:
-    """Add a line to the screen, to metrics.csv and to TensorBoard, and begin new means."""
+    """Add a row to metrics.csv and to TensorBoard, and begin new means."""
     step = int(state.step.numpy())
-    row = {**losses, "steps_per_second": clock.steps_per_second(step)}
-    say("  ".join([clock.progress(step), *(f"{k} {v:.4g}" for k, v in losses.items())]))
+    steps_per_second = 1 / clock.seconds_per_step
+    row = [step, *(f"{value:.6g}" for value in (*losses.values(), steps_per_second))]
     with open(folder / "metrics.csv", "a") as file:
-        file.write(",".join([str(step), *(f"{value:.6g}" for value in row.values())]) + "\n")
-    summarize(writer, step, row)
+        file.write(",".join(map(str, row)) + "\n")
+    tagged = {f"loss/{name}": loss for name, loss in losses.items()}
+    write_scalars(writer, step, tagged | {"steps_per_second": steps_per_second})
+    show_curves(folder / "metrics.csv")
     state.logged.assign(step)
     for total in state.loss_sums.values():
         total.assign(0.0)
@@ -962,16 +947,32 @@ def log(
 # --- 10. Train ------------------------------------------------------------------------------------
 
 
-def train(options: Train) -> Path:
-    """Train up to step `options.steps`, from wherever the run stopped; return its folder."""
+def train(options: Train) -> RunFolder:
+    """Train, in a notebook say; of a run that is there, all but the given options are remembered.
+
+    A cell that is interrupted ends quietly, and goes on when it is run again."""
+    with live_output():
+        try:
+            return train_as_told(remember(options, given_options(options)))
+        except KeyboardInterrupt:
+            if not in_notebook():
+                raise
+            say("Interrupted. Run this cell again to go on.")
+            return RunFolder(run_folder(options), signal.SIGINT)
+
+
+def train_as_told(options: Train) -> RunFolder:
+    """Train up to step `options.steps`, from wherever the run stopped."""
     check_options(options)
     folder = run_folder(options)
     strategy = choose_strategy(options.batch_size)
     with training_in(folder, strategy):
         unchecked, direction = find_splits(options)
-        splits = check_splits(unchecked, options, CACHE_BYTES)
+        splits = check_splits(unchecked, options)
         refuse_broken(splits, options)
         pairs = splits["train"]
+        if not checkpoints(folder):  # an older run may have been begun without a question
+            refuse_single(pairs, options)
         config, decisions = settle_channels_and_depth(options, direction, pairs.kinds)
         derived = {  # in the order in which refuse_another_run looks for a difference
             "pairs": unchecked["train"].fingerprint,
@@ -980,24 +981,26 @@ def train(options: Train) -> Path:
         }
         settings = to_saved(options) | {"found": derived}
         refuse_another_run(settings, folder)
+        say_for_now("Building the networks…")
         state = start_or_resume(config, settings, folder, strategy)
         first = int(state.step.numpy())
         if first >= config.steps:
             say(f"{folder} is finished: {first:,} steps. To train longer: --steps {2 * first}")
-            return folder
+            return RunFolder(folder)
 
         preview_split = next(name for name in ("val", "test", "train") if splits.get(name))
-        first_ones = range(min(PREVIEW_PAIRS, len(splits[preview_split])))
-        preview_pairs = examples(splits[preview_split], first_ones, config)
-        share = config.batch_size // strategy.num_replicas_in_sync
-        seconds = guess_seconds(state, tf.repeat(preview_pairs[0][:1], share, axis=0))
-        announce(config, splits, preview_split, strategy, first, seconds)
+        announce(config, splits, preview_split, strategy, first)
         if is_writer(strategy):
             write_config(settings, folder)
             write_text(folder / "training_pairs.txt", "\n".join(pairs.names) + "\n")
-        train_steps(config, strategy, state, pairs, preview_pairs, folder)
-    say(f"Finished. The generator: {folder / 'generator.keras'}, pictures: {folder / 'previews'}")
-    return folder
+        preview_pairs = first_examples(splits[preview_split], config)
+        stopped_by = train_steps(config, strategy, state, pairs, preview_pairs, folder)
+    if stopped_by:
+        step = int(state.step.numpy())
+        say(f"Stopped at step {step:,}. To go on: {how_to_go_on(folder, config)}")
+    else:
+        say_row("Finished", f"the generator is {folder / 'generator.keras'}")
+    return RunFolder(folder, stopped_by)
 
 
 def start_or_resume(
@@ -1024,37 +1027,22 @@ def start_or_resume(
     return state
 
 
-def guess_seconds(state: tf.train.Checkpoint, source: tf.Tensor) -> float:
-    """Guess how long a step takes from the generator alone, which is about a fifth of it."""
-    times = []
-    for _ in range(5):  # the first ones also trace and allocate, others may be disturbed
-        start = time.monotonic()
-        generate(state.average, source).numpy()
-        times.append(time.monotonic() - start)
-    return 5 * min(times)
-
-
 def announce(
     config: Train,
     splits: dict[str, CheckedSplit],
     preview_split: str,
     strategy: tf.distribute.Strategy,
     first: int,
-    seconds: float,
 ) -> None:
-    """Say what is about to happen, how long it will take, and what to do if that is too long."""
-    pairs, unit, steps = splits["train"], task_of(config).unit, config.steps - first
-    counts = f"{len(pairs):,} training {unit}; previews of {preview_split} {unit}"
+    """Say what is about to happen."""
+    pairs, task = splits["train"], task_of(config)
+    counts = f"{len(pairs):,} training {task.unit}; previews of {preview_split} {task.unit}"
     device = describe_device(strategy.num_replicas_in_sync)
     say_row("Dataset", f"{dataset_name(config)}: {counts}")
-    say_row("Direction", describe_direction(pairs, config))
+    say_row("Direction", describe_direction(pairs.pairs[0].files, task, config))
     say_row("Device", f"{device}, {choose_computing_type(config.precision)}")
     say_row("Run", f"{run_folder(config)}, steps {first + 1:,} to {config.steps:,}")
-    duration = timedelta(seconds=round(steps * seconds))
-    say_row("Time", f"about {duration}, {seconds:.2g} s a step")
-    if not has_gpu() and steps * seconds > HOUR:
-        say(f"No GPU found: {steps:,} steps take hours. For a short try: --steps 500 --name try")
-    warn_of_stretching(pairs, config)
+    warn_of_stretching(pairs.sizes, task.unit, config)
 
 
 def learning_rate(config: Train, step: int) -> float:
@@ -1086,12 +1074,30 @@ def take_steps(
         yield step
 
 
-def command_to_go_on(folder: Path, config: Train) -> str:
-    """Return the command that goes on with a run."""
+def how_to_go_on(folder: Path, config: Train) -> str:
+    """Say how a run that was stopped goes on."""
+    if in_notebook():
+        return "run this cell again"
     command = f"{program_name()} train --name {shlex.quote(folder.name)}"
     if config.output != Train.output:
         command += f" --output {shlex.quote(str(folder.parent))}"
     return command
+
+
+def begin_logs(
+    state: tf.train.Checkpoint,
+    preview_pairs: tuple[tf.Tensor, tf.Tensor],
+    config: Train,
+    folder: Path,
+) -> tf.summary.SummaryWriter:
+    """Begin metrics.csv, the logs of TensorBoard and the previews, or go on with them."""
+    step = int(state.step.numpy())
+    drop_rows_after(folder / "metrics.csv", step)
+    writer = tf.summary.create_file_writer(str(folder / "logs"))
+    write_options(writer, step, to_saved(config))
+    if step == 0:
+        save_preview(state, preview_pairs, folder)
+    return writer
 
 
 def train_steps(
@@ -1101,36 +1107,36 @@ def train_steps(
     split: CheckedSplit,
     preview_pairs: tuple[tf.Tensor, tf.Tensor],
     folder: Path,
-) -> None:
-    """Run the loop: step, log, preview, save."""
-    first, total, handle = int(state.step.numpy()), config.steps, None
-    writes = is_writer(strategy)
-    if writes:
-        writer = tf.summary.create_file_writer(str(folder / "logs"))
-        drop_rows_after(folder / "metrics.csv", first)
-    clock = StepClock(first, total)
+) -> int:
+    """Run the loop: step, log, preview, save. Return the signal that stopped it, or 0."""
+    total, writes = config.steps, is_writer(strategy)
     with stop_requests() as requests:
+        writer = begin_logs(state, preview_pairs, config, folder) if writes else None
+        say_for_now("Compiling the first step…")
+        clock = StepClock(total)
         for step in take_steps(config, strategy, state, split):
             log_due = is_due(step, config.log_every, total)
             preview_due = is_due(step, config.preview_every, total)
-            progress_due = is_due(step, max(1, config.log_every // 20), total)
-            stopping = requested_stop(strategy, requests, ask=log_due or progress_due)
+            ask_due = log_due or is_due(step, max(1, config.log_every // 20), total)
+            stopping = requested_stop(strategy, requests, ask_due)
             save_due = stopping or is_due(step, config.checkpoint_every, total)
             pause = log_due or preview_due or save_due
-            if pause:
+            line_due = writes and (log_due or clock.wants_line())
+            if pause or line_due:
                 losses = mean_losses(state, folder)  # waits for the device, and stops at a NaN
+            clock.tick()
+            if line_due:
+                say_step(step, clock, describe_losses(losses))
             if writes and log_due:
                 log(state, folder, writer, losses, clock)
-            elif writes and progress_due:
-                say_for_now(clock.progress(step))
             if writes and preview_due:
-                preview = save_preview(state, preview_pairs, folder)
-                summarize(writer, step, preview)
-                handle = show_inline(preview, handle)
+                write_picture(writer, step, save_preview(state, preview_pairs, folder))
             if writes and save_due:
                 save(state, preview_pairs[0][:1], folder, config.keep_checkpoints)
             if stopping and step < total:
-                say(f"Stopped at step {step:,}. To go on: {command_to_go_on(folder, config)}")
-                raise SystemExit(128 + stopping)
-            if pause or step == first + 1:  # the first step compiles
-                clock = StepClock(step, total)
+                return stopping
+            if writes and clock.count == STEPS_BEFORE_HINT:
+                hint_at_less(config, total - step, clock.seconds_per_step)
+            if pause:
+                clock.resume()
+    return 0

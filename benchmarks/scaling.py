@@ -107,10 +107,10 @@ def start_up(count: int, folder: Path) -> tuple[float, int, int]:
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     start = time.perf_counter()
     with subprocess.Popen(command, **quiet) as process:
-        next(line for line in process.stdout if line.startswith("step 1/"))
+        next(line for line in process.stdout if line.startswith("1/"))
         seconds = time.perf_counter() - start
         at_first = memory_of(process.pid)
-        next(line for line in process.stdout if line.startswith("step 1,000/"))
+        next(line for line in process.stdout if line.startswith("1,000/"))
         later = memory_of(process.pid)
         process.kill()
     return seconds, at_first, later

@@ -58,7 +58,7 @@ def kill(output: Path, draw: random.Random) -> list[str]:
     """Start the run, end it at some moment in some way, and say which; a traceback is the end."""
     process, running = start(output, 10**7), draw.random() < 0.5
     if running:
-        next(line for line in process.stdout if line.startswith("step "))
+        next(line for line in process.stdout if re.match(r"[\d,]+/", line))
     time.sleep(draw.uniform(0, 3 if running else 8))
     which = draw.choice(SIGNALS)
     process.send_signal(which)
@@ -132,7 +132,7 @@ def memory(steps: int, output: Path) -> tuple[float, float]:
     process = start(output, steps)
     status, figures = Path(f"/proc/{process.pid}/status"), []
     for line in process.stdout:
-        if re.match(f"step ({steps // 10:,}|{steps:,})/", line):
+        if re.match(f"({steps // 10:,}|{steps:,})/", line):
             figures.append(int(re.search(r"VmRSS:\s+(\d+)", status.read_text())[1]) / 1024)
     process.wait()
     return figures[0], figures[-1]

@@ -29,7 +29,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import image_to_image_translation as script
-from pix2pix.options import Train, to_saved
+from pix2pix.options import Train
+from pix2pix.saved_options import to_saved
 from pix2pix.support.devices import choose_computing_type
 from pix2pix.support.synthetic import draw_facade
 
@@ -216,7 +217,7 @@ def pairs_per_second(config: Train) -> float:
         make_pairs(Path(folder), 400)
         config = replace(config, dataset=folder, holdout=0.0, steps=2000, direction="AtoB")
         splits, _ = script.find_splits(config)
-        split = script.check_split(splits["train"], "train", config, script.CACHE_BYTES)
+        split = script.check_split(splits["train"], "train", config)
         batches = iter(script.batches(split, config, 0))
         for _ in range(400 // config.batch_size):
             next(batches)
@@ -276,7 +277,7 @@ def first_step() -> tuple[float, float]:
         command = [sys.executable, str(SCRIPT), "train", *flags, "--steps", "2"]
         start = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **quiet) as process:
-            next(line for line in process.stdout if line.startswith("step 1/"))
+            next(line for line in process.stdout if line.startswith("1/"))
             seconds = time.perf_counter() - start
             process.kill()
     return seconds, imported

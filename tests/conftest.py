@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import types
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import tensorflow as tf
 from PIL import Image
 
 import image_to_image_translation as script
-from pix2pix.options import Train, to_saved
+from pix2pix.options import Train
+from pix2pix.saved_options import to_saved
 from pix2pix.support.pictures import Kind
 
 SCRIPT = Path(script.__file__)
@@ -41,6 +43,13 @@ def small(tmp_path, monkeypatch) -> Train:
     """The real program at 32×32 with few filters, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     return dataclasses.replace(SMALL, output=tmp_path / "runs", data_dir=tmp_path / "cache")
+
+
+@pytest.fixture
+def _in_notebook(monkeypatch) -> None:
+    """As if the test were a cell of a notebook."""
+    shell = types.SimpleNamespace(kernel="there is one")
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
 
 
 def flags(config: Train) -> list[str]:

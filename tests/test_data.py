@@ -1,7 +1,7 @@
 """Options that a task refuses, jitter, batches as a pure function of (seed, step), examples."""
 
 import dataclasses
-import shutil
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,10 @@ import tensorflow as tf
 
 import image_to_image_translation as script
 from pix2pix.options import Train
+from pix2pix.support.pair_folders import FilePair
 from pix2pix.support.pictures import to_pixels
 from pix2pix.support.synthetic import draw_facade
-from pix2pix.support.terminal import UsageError, UserError
+from pix2pix.support.terminal import UsageError
 
 
 @pytest.mark.parametrize(
@@ -36,46 +37,50 @@ def test_options_that_contradict_the_task(options, named):
 def loaded(small, pair_folder):
     """What `train` makes of a folder of pairs before its first step: configuration and pairs."""
 
-    def load(memory: int = 2**20, **options) -> tuple[Train, script.CheckedSplit]:
+    def load(**options) -> tuple[Train, script.CheckedSplit]:
         config = dataclasses.replace(small, dataset=str(pair_folder), **options)
         split = script.find_splits(config)[0]["train"]
-        return config, script.check_split(split, "train", config, memory)
+        return config, script.check_split(split, "train", config)
 
     return load
 
 
 @pytest.mark.parametrize("options", [{}, {"crop": True}, {"fit": "crop"}])
-def test_pairs_in_memory_and_pairs_read_on_the_fly_are_the_same(loaded, pair_folder, options):
+def test_pairs_in_memory_and_pairs_read_on_the_fly_are_the_same(loaded, monkeypatch, options):
     side = 40 if "crop" in options else 36
-    enough = side * 2 * side * 3 * 6
-    config, kept = loaded(memory=enough, **options)
-    _, not_kept = loaded(memory=enough - 1, **options)  # a byte short
-    assert (len(kept.kept), len(not_kept.kept)) == (6, 0)
-    both = zip(script.batches(kept, config, 0), script.batches(not_kept, config, 0), strict=True)
-    for ours, theirs in both:
+    config, split = loaded(steps=14, **options)
+    assert split.nbytes == side * 2 * side * 3 * 6
+
+    def drawn(limit: int) -> tuple[list, int]:
+        reads = []
+        monkeypatch.setattr(script, "CACHE_BYTES", limit)
+        pairs = [CountedPair(pair, reads) for pair in split.pairs]
+        counted = dataclasses.replace(split, pairs=pairs)
+        return list(script.batches(counted, config, 0)), len(reads)
+
+    kept, few_reads = drawn(split.nbytes)
+    not_kept, many_reads = drawn(split.nbytes - 1)  # a byte short
+    assert many_reads >= 14
+    assert 6 <= few_reads <= 6 + os.cpu_count()  # two threads may want the same one at once
+    for ours, theirs in zip(kept, not_kept, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    shutil.rmtree(pair_folder)
-    assert script.load_for_jitter(kept, 5, config).shape == (
-        side,
-        side,
-        6,
-    )  # needs no file any more
-    with pytest.raises(UserError, match="not a readable picture"):
-        script.load_for_jitter(not_kept, 5, config)
 
 
-def test_a_run_whose_pictures_are_in_memory_needs_their_files_no_more(
-    small, pair_folder, monkeypatch
-):
-    train_steps = script.train_steps
+def test_nothing_tunes_the_pipeline_as_the_end_of_a_run_would_wait_for_it(loaded):
+    config, split = loaded()
+    assert script.batches(split, config, 0).options().autotune.enabled is False
 
-    def delete_and_train(*arguments) -> None:
-        shutil.rmtree(pair_folder)
-        train_steps(*arguments)
 
-    monkeypatch.setattr(script, "train_steps", delete_and_train)
-    folder = script.train(dataclasses.replace(small, dataset=str(pair_folder), steps=8))
-    assert script.checkpoints(folder)[-1].name == "ckpt-8"
+@dataclass(frozen=True)
+class CountedPair:
+    """A pair that notes when it is read."""
+
+    pair: FilePair
+    reads: list
+
+    def read(self) -> list[np.ndarray]:
+        self.reads.append(self.pair.name)
+        return self.pair.read()
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def split_of(pictures: Iterable[np.ndarray]) -> script.CheckedSplit:
 
 def loaded_size(config: Train) -> tuple[int, int]:
     """The size that jitter gets a picture of 400×600 at."""
-    return script.enlarge_for_jitter(np.zeros((400, 600, 3), np.uint8), config).shape[:2]
+    return script.size_for_jitter(np.zeros((400, 600, 3), np.uint8), config)
 
 
 def ramp(height: int, width: int) -> np.ndarray:

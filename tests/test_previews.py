@@ -1,8 +1,5 @@
 """From tensors to what a person sees."""
 
-import sys
-import types
-
 import numpy as np
 import tensorflow as tf
 from PIL import Image
@@ -47,28 +44,6 @@ def test_panels_of_rectangles_grey_and_transparent_pictures(tmp_path):
     np.testing.assert_array_equal(cells[2], np.where(seen, pictures["RGBA"][0][..., :3], 255))
 
 
-def test_a_notebook_shows_one_picture_that_is_replaced(tmp_path, monkeypatch):
-    seen = []
-
-    class Handle:
-        def update(self, picture):
-            seen.append(("replaced", picture.data))
-
-    def display(picture, display_id):
-        seen.append(("shown", picture.data))
-        return Handle() if display_id else None
-
-    first, second = tmp_path / "1.png", tmp_path / "2.png"
-    for path, colour in ((first, "red"), (second, "blue")):
-        Image.new("RGB", (4, 4), colour).save(path)
-    assert script.show_inline(first, None) is None  # no notebook
-    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
-    monkeypatch.setattr("IPython.display.display", display)
-    handle = script.show_inline(second, script.show_inline(first, None))
-    assert seen == [("shown", first.read_bytes()), ("replaced", second.read_bytes())]
-    assert isinstance(handle, Handle)
-
-
 def test_a_preview_is_what_the_generator_makes(small, monkeypatch):
     drawn = {}
     monkeypatch.setattr(script, "draw_panel", lambda path, columns: drawn.update(columns))
@@ -76,6 +51,9 @@ def test_a_preview_is_what_the_generator_makes(small, monkeypatch):
     examples = script.examples(script.find_splits(small)[0]["val"], (0, 1, 2), small)
     small.output.mkdir()
     script.save_preview(state, examples, small.output)
+    assert list(drawn) == ["Input", "Ground truth"]  # of no use before the first step
+    state.step.assign(3)
+    assert script.save_preview(state, examples, small.output).name == "step-000003.png"
     assert list(drawn) == ["Input", "Ground truth", "Prediction"]
     np.testing.assert_array_equal(drawn["Input"], examples[0])
     np.testing.assert_array_equal(drawn["Ground truth"], examples[1])

@@ -19,7 +19,7 @@ from pix2pix.support.terminal import UserError
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A finished run of four steps with checkpoints at 2 and 4."""
-    return script.train(dataclasses.replace(SMALL, output=tmp_path_factory.mktemp("runs")))
+    return script.train(dataclasses.replace(SMALL, output=tmp_path_factory.mktemp("runs"))).folder
 
 
 @pytest.fixture
@@ -51,7 +51,8 @@ def test_what_a_run_leaves_behind(small, finished):
         "step,generator_total,generator_gan,generator_l1,discriminator,steps_per_second"
     )
     assert [row.split(",")[0] for row in rows] == ["2", "4"]
-    assert [path.name for path in (finished / "previews").iterdir()] == ["step-000004.png"]
+    previews = {path.name for path in (finished / "previews").iterdir()}
+    assert previews == {"step-000000.png", "step-000004.png"}
 
 
 def test_the_saved_generator_is_the_trained_one_and_needs_only_keras(small, finished):
@@ -81,12 +82,17 @@ def test_metrics_are_means_and_tensorboard_has_them_at_true_steps(small, finishe
             event = tf.compat.v1.Event.FromString(record.numpy())
             for value in event.summary.value:
                 seen.setdefault(value.tag, []).append((event.step, value))
-    assert seen.keys() == {*script.LOSSES, "steps_per_second", "preview"}
-    l1 = [(step, value.simple_value) for step, value in seen["generator_l1"]]
+    tags = {f"loss/{name}" for name in script.LOSSES}
+    named = {tag for tag in seen if not tag.startswith("_hparams_")}  # if TensorBoard is there
+    assert named == tags | {"steps_per_second", "preview", "options/text_summary"}
+    l1 = [(step, value.simple_value) for step, value in seen["loss/generator_l1"]]
     np.testing.assert_allclose(l1, rows[:, [0, 3]], rtol=1e-4)
     (step, picture), *_ = seen["preview"]
     png = (finished / "previews/step-000004.png").read_bytes()
     assert (step, picture.image.encoded_image_string) == (4, png)
+    ((step, text),) = seen["options/text_summary"]
+    assert text.metadata.plugin_data.plugin_name == "text"
+    assert b"| batch_size | 1 |" in tf.make_ndarray(text.tensor).item()
 
 
 @pytest.mark.parametrize("suffix", ["index", "data-00000-of-00001"])
@@ -105,7 +111,7 @@ def test_a_damaged_checkpoint_is_passed_over(small, finished, capsys, suffix, da
 
 
 def test_a_run_goes_on_from_before_the_damage_as_if_nothing_had_been(small, finished, tmp_path):
-    straight = script.train(dataclasses.replace(small, name="straight", steps=6))
+    straight = script.train(dataclasses.replace(small, name="straight", steps=6)).folder
     (finished / "ckpt-4.index").write_bytes(b"")
     script.train(dataclasses.replace(small, steps=6))
     assert_same_weights(weights(finished, 6), weights(straight, 6))
@@ -141,7 +147,7 @@ def test_what_a_killed_save_left_is_swept_away(small, finished):
 
 
 def test_only_the_newest_checkpoints_are_kept(small):
-    folder = script.train(dataclasses.replace(small, steps=10, keep_checkpoints=2))
+    folder = script.train(dataclasses.replace(small, steps=10, keep_checkpoints=2)).folder
     assert [path.name for path in script.checkpoints(folder)] == ["ckpt-8", "ckpt-10"]
     assert not list(folder.glob("ckpt-2.*"))
 
@@ -188,7 +194,7 @@ def test_another_run_in_the_same_folder_is_refused(small, finished, change, name
 def test_another_task_in_the_same_folder_is_refused(small, finished):
     config = small_task(small, "super-resolve", name=finished.name)
     with pytest.raises(UserError, match="task pairs, not super-resolve"):
-        script.train(dataclasses.replace(config, direction="AtoB"))
+        script.train_as_told(dataclasses.replace(config, direction="AtoB"))
 
 
 def test_another_dataset_of_the_same_name_is_refused_but_a_moved_one_is_not(
@@ -223,7 +229,7 @@ def test_what_is_saved_and_shown_is_the_average(small, monkeypatch):
     monkeypatch.setattr(
         script, "draw_panel", lambda path, columns: draw(path, shown.update(columns) or columns)
     )
-    folder = script.train(config)
+    folder = script.train(config).folder
     state = script.new_state(config)
     script.restore(state, folder)
     saved = keras.saving.load_model(folder / "generator.keras")
@@ -235,10 +241,10 @@ def test_what_is_saved_and_shown_is_the_average(small, monkeypatch):
 
 def test_float16_resumes_exactly_and_leaves_a_float32_generator(small):
     config = dataclasses.replace(small, precision="float16", depth=2, steps=8, checkpoint_every=4)
-    straight = script.train(dataclasses.replace(config, name="straight"))
+    straight = script.train(dataclasses.replace(config, name="straight")).folder
     stopped = dataclasses.replace(config, name="stopped", steps=4)
     script.train(stopped)
-    folder = script.train(dataclasses.replace(stopped, steps=8))
+    folder = script.train(dataclasses.replace(stopped, steps=8)).folder
     assert_same_weights(weights(folder, 8), weights(straight, 8))
     scales = [name for name in weights(folder, 8) if "dynamic_scale" in name]
     assert len(scales) == 2

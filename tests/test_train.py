@@ -1,5 +1,6 @@
 """The loop, and that nothing stops it for good. Real processes, really killed."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -42,7 +43,7 @@ def test_training_learns(small):
     def l1(generator) -> float:
         return float(tf.reduce_mean(tf.abs(generator(sources) - targets)))
 
-    folder = script.train(config)
+    folder = script.train(config).folder
     untrained, trained = script.new_state(config), script.new_state(config)
     script.restore(trained, folder)
     assert l1(trained.generator) < l1(untrained.generator) / 2
@@ -57,7 +58,7 @@ def test_kill_and_resume_equals_never_stopped_bit_for_bit(small):
     options = {"batch_size": 2, "image_size": "32x64", "depth": 3, "learning_rate_decay_from": 10}
     options |= {"average_weights": 0.9, "gan_loss": "least-squares"}
     config = dataclasses.replace(small, steps=60, log_every=7, checkpoint_every=20, **options)
-    straight = script.train(dataclasses.replace(config, name="straight"))
+    straight = script.train(dataclasses.replace(config, name="straight")).folder
     killed = dataclasses.replace(config, name="killed")
     folder = run_folder(killed)
     process = start("train", *flags(killed))
@@ -75,7 +76,7 @@ def test_kill_and_resume_equals_never_stopped_bit_for_bit(small):
 
 
 def test_rows_after_the_checkpoint_are_written_again_not_twice(small):
-    folder = script.train(small)
+    folder = script.train(small).folder
     with open(folder / "metrics.csv", "a") as file:
         file.write("6,1,1,1,1,1\n8,1,1,1,1")  # a kill came here
     script.train(dataclasses.replace(small, steps=8))
@@ -107,6 +108,54 @@ def test_a_stop_request_saves_and_says_how_to_go_on(small):
     assert int(state.step) == step
 
 
+def test_a_run_goes_on_by_its_name_alone_as_on_the_command_line(small):
+    first = script.train(dataclasses.replace(small, name="mine", l1_weight=10.0))
+    again = script.train(Train(name="mine", output=str(small.output), steps=6))
+    assert again.folder == first.folder
+    assert script.checkpoints(again.folder)[-1].name == "ckpt-6"
+    settings = json.loads((again.folder / "config.json").read_text())
+    assert (settings["l1_weight"], settings["image_size"]) == (10.0, 32)
+    assert again.losses["step"] == [2, 4, 6]
+    assert again.preview.size[0] > 0
+
+
+@pytest.mark.usefixtures("_in_notebook")
+def test_a_cell_that_is_interrupted_ends_quietly(small, monkeypatch, capsys):
+    monkeypatch.setattr(script, "live_output", contextlib.nullcontext)  # no display here
+    steps = script.take_steps
+
+    def interrupted(*arguments):
+        for step in steps(*arguments):
+            if step == 2:
+                signal.raise_signal(signal.SIGINT)
+            yield step
+
+    monkeypatch.setattr(script, "take_steps", interrupted)
+    run = script.train(dataclasses.replace(small, steps=100))
+    assert run.stopped_by == signal.SIGINT
+    assert script.checkpoints(run.folder)[-1].name == "ckpt-2"
+    assert (
+        capsys.readouterr()
+        .out.rstrip()
+        .endswith("Stopped at step 2. To go on: run this cell again")
+    )
+    monkeypatch.setattr(script, "find_splits", interrupt)
+    run = script.train(small)  # before anything was trained
+    assert run.stopped_by == signal.SIGINT
+    said = capsys.readouterr().out
+    assert said.rstrip().endswith("Interrupted. Run this cell again to go on.")
+
+
+def interrupt(_) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_program_that_is_interrupted_before_its_training_is_interrupted(small, monkeypatch):
+    monkeypatch.setattr(script, "find_splits", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        script.train(small)
+
+
 def test_two_processes_on_one_run_folder(small):
     folder = run_folder(small)
     with (
@@ -119,7 +168,7 @@ def test_two_processes_on_one_run_folder(small):
 
 
 def test_a_finished_run_says_so_and_can_be_trained_longer(small, capsys):
-    folder = script.train(small)
+    folder = script.train(small).folder
     before = (folder / "metrics.csv").read_text()
     capsys.readouterr()
     script.train(small)
@@ -132,10 +181,10 @@ def test_a_finished_run_says_so_and_can_be_trained_longer(small, capsys):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_overwrites_nothing(small):
-    folder = script.train(small)
+    folder = script.train(small).folder
     patterns = ("ckpt-*", "generator.keras", "previews/*")
     files = {path: path.read_bytes() for pattern in patterns for path in folder.glob(pattern)}
-    assert len(files) == 6
+    assert len(files) == 7
     config = dataclasses.replace(small, steps=20, log_every=5, checkpoint_every=100)
     with pytest.raises(UserError) as refusal:
         script.train(dataclasses.replace(config, learning_rate=1e30))
@@ -153,7 +202,6 @@ def test_weights_that_have_run_away_are_not_saved(small):
 
 
 def test_it_says_what_it_is_about_to_do(small, monkeypatch, capsys):
-    monkeypatch.setattr(script, "guess_seconds", lambda *_: 1.5)
     monkeypatch.setattr(script, "train_steps", lambda *_: None)
     script.train(dataclasses.replace(small, steps=40_000))
     said = capsys.readouterr().out
@@ -161,9 +209,6 @@ def test_it_says_what_it_is_about_to_do(small, monkeypatch, capsys):
     assert "BtoA: right half (RGB) → left half (RGB) at 32×32" in said
     assert "float32" in said
     assert "steps 1 to 40,000" in said
-    assert "about 16:40:00, 1.5 s a step" in said
-    if not tf.config.list_physical_devices("GPU"):
-        assert "No GPU found: 40,000 steps take hours. For a short try: --steps 500" in said
 
 
 def test_previews_come_from_training_pairs_only_if_there_is_nothing_else(
@@ -206,7 +251,7 @@ def test_every_size_and_option_trains_saves_and_resumes(small, tmp_path, options
         make_pair(tmp_path / f"data/train/{k}.png", 70, 90, seed=k)
     config = dataclasses.replace(small, dataset=str(tmp_path / "data"), steps=1, **options)
     script.train(config)
-    folder = script.train(dataclasses.replace(config, steps=2))
+    folder = script.train(dataclasses.replace(config, steps=2)).folder
     assert [path.name for path in script.checkpoints(folder)] == ["ckpt-1", "ckpt-2"]
     height, width = picture_size(config)
     generator = keras.saving.load_model(folder / "generator.keras")
@@ -223,7 +268,7 @@ def test_pictures_of_16_bits_and_of_one_channel_train(small, tmp_path):
             path = tmp_path / "deep" / side / f"{k}.png"
             path.write_bytes(tf.io.encode_png(pixels).numpy())
     config = small_task(small, "pairs", dataset=str(tmp_path / "deep"))
-    folder = script.train(config)
+    folder = script.train(config).folder
     found = json.loads((folder / "config.json").read_text())["found"]
     assert (found["source_channels"], found["target_channels"]) == (1, 4)
     assert found["target_bits"] == 16
@@ -253,7 +298,7 @@ script.main(sys.argv[1:])
 
 def test_editing_the_files_does_not_change_a_run_that_has_started(small, tmp_path):
     config = dataclasses.replace(small, gan_loss="least-squares", depth=2, output=tmp_path / "runs")
-    straight = script.train(dataclasses.replace(config, name="straight"))
+    straight = script.train(dataclasses.replace(config, name="straight")).folder
     shutil.copy(SCRIPT, tmp_path)
     shutil.copytree(SCRIPT.parent / "pix2pix", tmp_path / "pix2pix")
     edited = flags(dataclasses.replace(config, name="edited"))
@@ -269,7 +314,7 @@ def test_editing_the_files_does_not_change_a_run_that_has_started(small, tmp_pat
 
 @pytest.mark.parametrize("task", ["colorize", "super-resolve", "sketch", "inpaint"])
 def test_a_task_is_trained(small, task, tmp_path):
-    folder = script.train(small_task(small, task, steps=1))
+    folder = script.train(small_task(small, task, steps=1)).folder
     assert folder == tmp_path / f"runs/synthetic-{task}"
     generator = keras.saving.load_model(folder / "generator.keras")
     source = tf.zeros([1, 32, 32, {"sketch": 1, "colorize": 1, "inpaint": 4}.get(task, 3)])

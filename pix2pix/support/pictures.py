@@ -38,26 +38,6 @@ def kind_of(pixels: np.ndarray) -> Kind:
     return Kind(pixels.shape[2], 8 * pixels.itemsize)
 
 
-class PictureMemory:
-    """Keeps the pictures of pairs if those of all of them fit into so many bytes; else none."""
-
-    def __init__(self, limit: int) -> None:
-        self.free_bytes, self.kept = limit, []
-
-    @property
-    def has_room(self) -> bool:
-        """Tell whether all pictures so far were kept, and there is room for more."""
-        return self.free_bytes > 0
-
-    def add(self, pictures: list[np.ndarray]) -> None:
-        """Keep the pictures of the next pair; if they, or their place, are missing, forget all."""
-        self.free_bytes -= sum(picture.nbytes for picture in pictures)
-        if pictures and self.free_bytes >= 0:
-            self.kept.append([picture.copy() for picture in pictures])  # no views of larger ones
-        else:
-            self.free_bytes, self.kept = -1, []
-
-
 # --- Values ---------------------------------------------------------------------------------------
 
 

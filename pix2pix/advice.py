@@ -1,0 +1,78 @@
+"""What a person is told about a dataset and a training. Nothing here decides what is learned."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pix2pix.options import Train, picture_size, possible_halvings
+from pix2pix.support.devices import has_gpu
+from pix2pix.support.pictures import CHANNEL_NAMES
+from pix2pix.support.tasks import Task
+from pix2pix.support.terminal import UserError, describe_time, say, say_row
+
+Sizes = Counter[tuple[int, int]]  # how many pictures have such a height and width
+
+NARROW = 0.7  # width by height: single pictures up to 4:3 would have such halves
+STRETCHED = 1.1  # a change of shape that is told
+HOUR = 3600  # seconds
+HALF_SIZE_TIME, HALF_FILTERS_TIME = 0.4, 0.65  # of a step at the defaults, on a processor: measured
+
+
+def describe_direction(files: Sequence[Path], task: Task, config: Train) -> str:
+    """Say what becomes what: `BtoA: right half (RGB) → left half (RGB) at 256×256`."""
+    if task.from_photos:
+        sides = [task.source_name, "photo"]
+    elif len(files) == 2:
+        sides = [str(file.parent) for file in files]
+    else:
+        sides = ["left half", "right half"]
+    source, target = reversed(sides) if config.direction == "BtoA" else sides
+    source += f" ({CHANNEL_NAMES[config.source_channels]})"
+    target += f" ({CHANNEL_NAMES[config.target_channels]})"
+    return f"{config.direction}: {source} → {target} at {'×'.join(map(str, task.size))}"
+
+
+def refuse_single_pictures(halves: Sizes, folder: str) -> None:
+    """Refuse to cut pictures into halves if most of them do not look like pairs side by side."""
+    narrow = sum(count for (height, width), count in halves.items() if width < NARROW * height)
+    if 2 * narrow <= halves.total():
+        return
+    (height, width), _ = halves.most_common(1)[0]
+    raise UserError(
+        f"{folder}: most pictures, such as {2 * width} wide and {height} high, look like single "
+        "ones, not like two side by side. If each does hold a pair: --layout pairs. If they are "
+        "photos without partners: --task colorize, say. If the partners are in another folder: "
+        "--source-dir and --target-dir."
+    )
+
+
+def warn_of_stretching(sizes: Sizes, unit: str, config: Train) -> None:
+    """Tell of pictures whose shape changes by more than a tenth on the way to the networks."""
+    height, width = picture_size(config)
+    ratios = {size: size[0] * width / (size[1] * height) for size in sizes}
+    count = sum(n for size, n in sizes.items() if not 1 / STRETCHED <= ratios[size] <= STRETCHED)
+    if count and config.fit == "stretch" and not config.crop:
+        say(
+            f"Stretched {count:,} of {sizes.total():,} {unit} by more than 10% to fit "
+            f"{height}×{width}; --fit crop cuts them instead"
+        )
+
+
+def hint_at_less(config: Train, left: int, seconds_per_step: float) -> None:
+    """If the steps that are left take long, say what could be trained in an hour instead."""
+    seconds = left * seconds_per_step
+    if has_gpu() or seconds <= 2 * HOUR:
+        return
+    height, width = (side // 2 for side in picture_size(config))
+    half_size = replace(config, image_size=height if height == width else f"{height}x{width}")
+    filters = config.generator_filters // 2
+    choices = {"": 1.0}
+    if possible_halvings(half_size) >= 5 and min(height, width) >= 64:
+        choices[f" --image-size {half_size.image_size}"] = HALF_SIZE_TIME
+    if filters >= 16:
+        choices[f" --generator-filters {filters}"] = HALF_FILTERS_TIME
+    say(f"This will take about {describe_time(seconds)}. In an hour one could train:")
+    for flags, share in choices.items():
+        steps = float(f"{HOUR / (share * seconds_per_step):.0e}")  # rounded to one digit
+        say_row("", f"--name try --steps {steps:.0f}{flags}")
