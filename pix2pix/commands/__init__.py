@@ -1,1 +1,4 @@
-"""Upper floor: what is done with a dataset, or with a trained run. One file a command."""
+"""What is done before and after a training: one file a command, and what they share."""
+
+# First of all, as it keeps TensorFlow's chatter back while that is loaded.
+import image_to_image_translation as image_to_image_translation

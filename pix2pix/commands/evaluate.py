@@ -20,11 +20,13 @@ from pix2pix.commands.metrics import METRICS, feature_scores, load_inception, me
 from pix2pix.commands.report import extra_tables, write_report
 from pix2pix.commands.trained_run import TrainedRun, open_run
 from pix2pix.options import Evaluate, Train, dataset_name
+from pix2pix.support.notebook import Report, live_output
 from pix2pix.support.terminal import UsageError, UserError, first_line, say, say_row
 
 
-def evaluate(options: Evaluate) -> Path:
-    """Measure a generator and write the report; return its folder."""
+@live_output()
+def evaluate(options: Evaluate) -> Report:
+    """Measure a generator and write the report."""
     trained = open_run(options.run)
     config = choose_dataset(trained.config, options)
     unchecked, _ = find_splits(config)
@@ -52,7 +54,7 @@ def evaluate(options: Evaluate) -> Path:
     folder = options.output or trained.folder / "results"
     write_report(folder, summary, trained, split)
     say_row("Saved", f"{folder / 'index.html'}, with metrics.json and metrics.csv beside it")
-    return folder
+    return Report(folder, mean)
 
 
 def choose_dataset(config: Train, options: Evaluate) -> Train:
@@ -107,7 +109,7 @@ def choose_checkpoints(trained: TrainedRun, options: Evaluate) -> dict[int, Path
     as it was opened."""
     if not options.checkpoint:
         return {trained.step: None}
-    kept = {path.name.removeprefix("ckpt-"): path for path in checkpoints(options.run)}
+    kept = {path.name.removeprefix("ckpt-"): path for path in checkpoints(trained.folder)}
     if not kept or options.checkpoint not in (*kept, "all"):
         there = f"all or one of {', '.join(kept)}" if kept else "left out: there are none here"
         raise UsageError(f"--checkpoint must be {there}, not {options.checkpoint}.")

@@ -22,6 +22,7 @@ from pix2pix.commands.trained_run import TrainedRun, open_run
 from pix2pix.options import Export, run_folder
 from pix2pix.support.devices import compute_in
 from pix2pix.support.files import replace_when_complete, write_text
+from pix2pix.support.notebook import live_output
 from pix2pix.support.terminal import UsageError, UserError, say_row
 
 MODEL_CARD = Path(__file__).parents[1] / "pages" / "model_card.md"
@@ -56,6 +57,7 @@ class Written:
         return f"| {self.file} | {self.size} | {self.difference} | {self.psnr} |"
 
 
+@live_output()
 def export(options: Export) -> Path:
     """Write the formats and their model card; return the folder they are in."""
     trained = open_run(options.run)

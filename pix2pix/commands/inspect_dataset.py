@@ -11,18 +11,20 @@ from image_to_image_translation import (
     CheckedSplit,
     check_options,
     check_splits,
-    describe_direction,
+    concatenate_pair,
     draw_panel,
     examples,
     find_splits,
     jitter,
     load_for_jitter,
     refuse_broken,
+    refuse_single,
     settle_channels_and_depth,
     task_of,
-    warn_of_stretching,
 )
+from pix2pix.advice import describe_direction, warn_of_stretching
 from pix2pix.options import Inspect, Train, dataset_name, run_folder
+from pix2pix.support.notebook import live_output
 from pix2pix.support.pictures import CHANNEL_NAMES, Kind
 from pix2pix.support.terminal import UserError, say_row
 
@@ -30,6 +32,7 @@ DRAWS = (1, 2, 3)  # of the jitter of each pair, on the contact sheet
 ROWS = 3  # pairs on the contact sheet, at most
 
 
+@live_output()
 def inspect_dataset(options: Inspect) -> Path:
     """Print what a dataset holds and what is broken; draw what the network would see of it.
 
@@ -37,10 +40,10 @@ def inspect_dataset(options: Inspect) -> Path:
     check_options(options)
     unchecked, direction = find_splits(options)
     splits = check_splits(unchecked, options)
-    unit = task_of(options).unit
+    task = task_of(options)
     for name, split in splits.items():
         about = f": {describe_pictures(split)}" if split.pairs else ""
-        say_row(name, f"{len(split):,} {unit}{about}")
+        say_row(name, f"{len(split):,} {task.unit}{about}")
     problems = [problem for split in splits.values() for problem in split.problems]
     for problem in problems:
         say_row("Broken", problem)
@@ -49,8 +52,8 @@ def inspect_dataset(options: Inspect) -> Path:
         refuse_broken(splits, options)
 
     config, _ = settle_channels_and_depth(options, direction, pairs.kinds)
-    say_row("Direction", describe_direction(pairs, config))
-    warn_of_stretching(pairs, config)
+    say_row("Direction", describe_direction(pairs.pairs[0].files, task, config))
+    warn_of_stretching(pairs.sizes, task.unit, config)
     sheet = run_folder(config).with_name(f"{run_folder(config).name}-inspect.png")
     sheet.parent.mkdir(parents=True, exist_ok=True)
     draw_panel(sheet, contact_sheet(pairs, config))
@@ -60,6 +63,7 @@ def inspect_dataset(options: Inspect) -> Path:
             f"{dataset_name(config)}: {len(problems):,} broken, see above. Mend or remove them, or "
             "train without them with --skip-broken."
         )
+    refuse_single(pairs, config)
     return sheet
 
 
@@ -92,7 +96,8 @@ def contact_sheet(split: CheckedSplit, config: Train) -> dict[str, tf.Tensor]:
     sources, targets = examples(split, numbers, config)
     columns = {"Source": sources, "Target": targets}
     for draw in DRAWS:
-        drawn = [jitter(load_for_jitter(split, k, config), config, [draw, k]) for k in numbers]
+        stacked = [concatenate_pair(load_for_jitter(split, k, config), config) for k in numbers]
+        drawn = [jitter(pair, config, [draw, k]) for k, pair in zip(numbers, stacked, strict=True)]
         sources, targets = zip(*drawn, strict=True)
         columns |= {f"Draw {draw}, source": sources, f"Draw {draw}, target": targets}
     return columns

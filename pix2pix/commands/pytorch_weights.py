@@ -15,8 +15,10 @@ from keras import layers
 
 from image_to_image_translation import check_options, new_state, save, write_config
 from pix2pix.commands.trained_run import TrainedRun
-from pix2pix.options import ImportWeights, Train, picture_size, run_folder, to_saved
+from pix2pix.options import ImportWeights, Train, picture_size, run_folder
+from pix2pix.saved_options import to_saved
 from pix2pix.support.files import lock_folder
+from pix2pix.support.notebook import live_output
 from pix2pix.support.pictures import convert_channels, from_pixels
 from pix2pix.support.synthetic import draw_facade
 from pix2pix.support.terminal import UserError, first_line, say_row
@@ -34,6 +36,7 @@ KERAS_TO_PYTORCH = {
 }
 
 
+@live_output()
 def import_weights(options: ImportWeights) -> Path:
     """Make a run of foreign weights: its step is 0, and its discriminator is new.
 

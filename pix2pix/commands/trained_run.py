@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from image_to_image_translation import dropout_layers, task_of
-from pix2pix.options import Train, from_saved, read_config
+from pix2pix.options import Train
+from pix2pix.saved_options import from_saved, read_config
 from pix2pix.support.pictures import convert_channels, from_pixels
 from pix2pix.support.tasks import Task
 from pix2pix.support.terminal import UserError, first_line
@@ -46,12 +47,25 @@ class TrainedRun:
         return self.settings["found"].get("pair_shape")
 
 
-def open_run(path: Path) -> TrainedRun:
-    """Open a run folder or a generator.keras; no option has to be given again."""
-    file = path / "generator.keras" if path.is_dir() else path
-    if not file.exists():
-        what = "it comes with the first checkpoint" if path.is_dir() else "name a run folder"
-        raise UserError(f"{file}: there is no such file; {what}.")
+def find_generator(run: Path) -> Path:
+    """Return the generator.keras of a run, which may be named by its path or, where runs are
+    usually kept, by its name alone."""
+    for place in (run, Train.output / run):
+        file = place / "generator.keras" if place.is_dir() else place
+        if file.is_file():
+            return file
+    for folder in (run, Train.output / run):
+        if folder.is_dir():
+            file = folder / "generator.keras"
+            raise UserError(f"{file}: there is no such file; it comes with the first checkpoint.")
+    names = sorted(file.parent.name for file in Train.output.glob("*/generator.keras"))
+    there_are = f"there are {', '.join(names)}" if names else "there are none yet"
+    raise UserError(f"{run}: no such run. In {Train.output} {there_are}; or name its path.")
+
+
+def open_run(run: Path) -> TrainedRun:
+    """Open a run or a generator.keras; no option has to be given again."""
+    file = find_generator(run)
     try:
         settings = read_config(zipfile.Path(file, "run.json"))
         with zipfile.ZipFile(file) as archive, archive.open("example.npy") as example:

@@ -21,6 +21,7 @@ from pix2pix.commands.trained_run import TrainedRun, open_run, prepare_source, s
 from pix2pix.commands.video import frame_rate, is_video, read_frames, write_frames
 from pix2pix.options import Translate
 from pix2pix.support.files import map_ahead, replace_when_complete
+from pix2pix.support.notebook import PictureFiles, live_output
 from pix2pix.support.pair_folders import read_pair
 from pix2pix.support.pictures import (
     SUFFIXES,
@@ -62,8 +63,9 @@ class Window:
     left: int
 
 
-def translate(options: Translate) -> Path:
-    """Translate pictures and videos; return the folder of the results."""
+@live_output()
+def translate(options: Translate) -> PictureFiles:
+    """Translate pictures and videos; return the paths of the results."""
     if options.batch_size < 1 or options.samples < 0:
         raise UsageError("--batch-size must be above 0, and --samples not below.")
     trained, found = open_run(options.run), find_jobs(options)
@@ -81,7 +83,7 @@ def translate(options: Translate) -> Path:
     say_row("Wrote", f"{len(jobs) - len(problems):,} of {len(jobs):,} to {options.output}")
     if problems:
         raise UserError(f"{len(problems):,} could not be translated, see above.")
-    return options.output
+    return PictureFiles(path for job in found for path in job.results)
 
 
 # --- What to translate ----------------------------------------------------------------------------
@@ -114,6 +116,9 @@ def find_inputs(names: tuple[str, ...], output: Path) -> dict[Path, Path]:
 def find_jobs(options: Translate) -> list[Job]:
     """List the inputs and where their results go, no two to the same place."""
     jobs, owners, inputs = [], {}, find_inputs(options.inputs, options.output)
+    if names_a_file(options.output) and len(inputs) > 1:
+        what = f"a folder for {len(inputs):,} inputs"
+        raise UsageError(f"--output must be {what}, not a file: {options.output}.")
     originals = {path.resolve() for path in inputs}
     for path, name in inputs.items():
         job = Job(path, result_paths(path, name, options))
@@ -130,12 +135,20 @@ def find_jobs(options: Translate) -> list[Job]:
     return jobs
 
 
+def names_a_file(output: Path) -> bool:
+    """Tell whether results go to one file, and not into a folder."""
+    is_known = output.suffix.lower() in SUFFIXES or is_video(output)
+    return is_known and not output.is_dir()
+
+
 def result_paths(path: Path, name: Path, options: Translate) -> list[Path]:
     """Name the results of an input: one, or one for each sample."""
     if is_video(path) and options.samples:
         raise UsageError(f"--samples is for pictures, and {path} is a video.")
     result = options.output / name
-    if options.format != "same" and not is_video(path):
+    if names_a_file(options.output):
+        result = options.output
+    elif options.format != "same" and not is_video(path):
         result = result.with_suffix(f".{options.format}")
     if not options.samples or options.side_by_side:
         return [result]

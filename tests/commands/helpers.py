@@ -32,7 +32,7 @@ def written(folder: Path) -> set[str]:
 
 def evaluate(run: Path, **options) -> dict:
     """Evaluate a run; the content of its metrics.json."""
-    folder = run_evaluate(Evaluate(run, **options))
+    folder = run_evaluate(Evaluate(run, **options)).folder
     return json.loads((folder / "metrics.json").read_text())
 
 

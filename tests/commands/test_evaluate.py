@@ -75,7 +75,7 @@ def test_what_was_trained_on_is_no_test(small, tmp_path, capsys):
     for k in range(2, 6):
         make_pair(tmp_path / f"data/val/{k}.png", seed=k, size=40)
     config = dataclasses.replace(config, dataset=str(tmp_path / "data"))
-    run = script.train(config)
+    run = script.train(config).folder
     capsys.readouterr()
     summary = evaluate(run, split="train")
     warning = "4 of these 4 pairs were trained on: this is no test."
@@ -90,7 +90,7 @@ def test_what_was_trained_on_is_no_test(small, tmp_path, capsys):
 
 def test_checkpoints_can_be_evaluated_one_by_one_or_all(small, pair_folder, tmp_path):
     config = dataclasses.replace(small, dataset=str(pair_folder), keep_checkpoints=2)
-    run = script.train(config)
+    run = script.train(config).folder
     pixels = (run / "generator.keras").read_bytes()
     newest = evaluate(run)
     assert newest["step"] == 4

@@ -45,7 +45,7 @@ class Serving(http.server.BaseHTTPRequestHandler):
 
 def ask_as_the_readme_does(signature, folder):
     """Type its commands in a folder with labels.png; the answer is photo.png there."""
-    readme = (SCRIPT.parent / "README.md").read_text()
+    readme = (SCRIPT.parent / "docs" / "EXPORT.md").read_text()
     commands = re.search(r"(?m)^printf '\{\"signature_name(.|\n)*?(?=\n```)", readme)[0]
     with http.server.HTTPServer(("127.0.0.1", 0), Serving) as server:
         server.signature = signature

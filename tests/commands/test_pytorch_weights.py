@@ -151,7 +151,7 @@ def test_without_a_dataset_an_imported_run_asks_for_one(tmp_path):
     torch = pytest.importorskip("torch")
     theirs(torch, tmp_path, 5, "batch")
     run = load(tmp_path)
-    with pytest.raises(UsageError, match="--dataset must be"):
+    with pytest.raises(UsageError, match="not known. Name it: --dataset"):
         evaluate(run)
     with pytest.raises(UserError, match="there is a run already. Choose another --name"):
         load(tmp_path)

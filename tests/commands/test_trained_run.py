@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +30,11 @@ def test_a_generator_alone_is_as_good_as_its_run(copy, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("none.keras", None, "there is no such file; name a run folder"),
+        (
+            "none.keras",
+            None,
+            "no such run. In training_checkpoints there are none yet",
+        ),
         ("folder", None, "there is no such file; it comes with the first checkpoint"),
         ("photo.keras", b"not a zip", "not a sound generator.keras"),
     ],
@@ -40,6 +45,19 @@ def test_what_is_no_run_is_one_line(tmp_path, name, content, said):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=said):
         open_run(tmp_path / name)
+
+
+def test_a_run_can_be_named_as_it_was_for_train(copy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(copy, tmp_path / "training_checkpoints/try")
+    (tmp_path / "photos").mkdir()
+    assert open_run(Path("try")).folder == Path("training_checkpoints/try")
+    (tmp_path / "try").mkdir()  # a folder of the same name that is no run
+    assert open_run(Path("try")).folder == Path("training_checkpoints/try")
+    shutil.copytree(copy, tmp_path / "try", dirs_exist_ok=True)  # a path comes first
+    assert open_run(Path("try")).folder == Path("try")
+    with pytest.raises(UserError, match="tri: no such run. In training_checkpoints there are try;"):
+        open_run(Path("tri"))
 
 
 def test_a_generator_of_another_program_or_cut_short_is_one_line(copy, tmp_path):

@@ -17,6 +17,8 @@ from pix2pix import command_line
 from pix2pix.commands import translate as translate_module
 from pix2pix.commands.trained_run import open_run
 from pix2pix.commands.translate import place_windows
+from pix2pix.commands.translate import translate as run_translate
+from pix2pix.options import Translate
 from pix2pix.support.pictures import LUMA, from_pixels, read_picture, resize, to_pixels
 from pix2pix.support.terminal import UsageError, UserError
 
@@ -89,6 +91,32 @@ def test_no_two_results_go_to_one_place_and_none_onto_an_input(copy, tmp_path):
     with pytest.raises(UserError, match="is one of the inputs"):
         translate(copy, tmp_path / "a", output=tmp_path / "a", overwrite=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_one_picture_may_have_a_file_of_its_own_as_result(copy, tmp_path, capsys):
+    pixels = make_picture(tmp_path / "1.png", 32, 32)
+    make_picture(tmp_path / "2.png", 32, 32)
+    out = tmp_path / "new/out.png"
+    results = run_translate(Translate(str(copy), str(tmp_path / "1.png"), output=str(out)))
+    assert results == [out]
+    np.testing.assert_array_equal(pixels_of(out), pixels)
+    assert f"Wrote     1 of 1 to {out}" in capsys.readouterr().out
+    translate(copy, tmp_path / "1.png", output=tmp_path / "new/out.jpg")  # its name says the format
+    assert Image.open(tmp_path / "new/out.jpg").format == "JPEG"
+    with pytest.raises(UsageError, match=r"--output must be a folder for 2 inputs, not a file"):
+        translate(copy, tmp_path / "1.png", tmp_path / "2.png", output=out, overwrite=True)
+    (tmp_path / "folder.png").mkdir()
+    translate(copy, tmp_path / "1.png", output=tmp_path / "folder.png")
+    assert written(tmp_path / "folder.png") == {"1.png"}
+
+
+def test_a_file_of_its_own_for_each_sample(run, tmp_path):
+    make_picture(tmp_path / "1.png", 32, 32)
+    results = run_translate(
+        Translate(run, [tmp_path / "1.png"], output=tmp_path / "out.png", samples=2)
+    )
+    assert results == [tmp_path / "out-1.png", tmp_path / "out-2.png"]
+    assert all(path.exists() for path in results)
 
 
 def test_existing_files_are_left_unless_told_otherwise(copy, tmp_path, capsys):

@@ -25,7 +25,7 @@ from pix2pix.options import Train
 from pix2pix.support import devices
 from pix2pix.support.terminal import UserError
 
-README = (SCRIPT.parent / "README.md").read_text()
+BIGGER = (SCRIPT.parent / "docs" / "BIGGER.md").read_text()
 NO_DROPOUT = """
 import sys, image_to_image_translation as script
 script.layers.Dropout.call = lambda self, x, training=None: x
@@ -98,7 +98,7 @@ def one_device(tmp_path_factory) -> tuple[Train, list[np.ndarray]]:
     config = dataclasses.replace(SMALL, checkpoint_every=10, output=output, name="one", **options)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(script.layers.Dropout, "call", lambda self, x, training=None: x)
-        folder = script.train(config)
+        folder = script.train(config).folder
     return config, open_run(folder).generator.get_weights()
 
 
@@ -131,7 +131,7 @@ def free_ports(count: int) -> list[int]:
 
 def start_workers(arguments: list[str]) -> list[subprocess.Popen]:
     """What the README tells to type on two machines, on two ports of this one."""
-    block = re.search(r"export TF_CONFIG=(.*)\n", README)[1]
+    block = re.search(r"export TF_CONFIG=(.*)\n", BIGGER)[1]
     for port in free_ports(2):
         block = re.sub(r"10\.0\.0\.\d:\d+", f"127.0.0.1:{port}", block, count=1)
     first = json.loads(block.split("#")[0].strip().strip("'"))
