@@ -24,8 +24,9 @@ from pix2pix.support.terminal import UserError
 ROOT = SCRIPT.parent
 FILES = [SCRIPT, *sorted((ROOT / "pix2pix").rglob("*.py"))]
 TREES = {file: ast.parse(file.read_text()) for file in FILES}
-README = (ROOT / "README.md").read_text()
-PAGES = [README, SCRIPT.read_text(), *(page.read_text() for page in ROOT.glob("docs/*.md"))]
+DOCUMENTS = {page: page.read_text() for page in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
+PAGES = [*DOCUMENTS.values(), SCRIPT.read_text()]
+OPTIONS = DOCUMENTS[ROOT / "docs" / "OPTIONS.md"]
 DOCUMENTED = sorted(
     set(re.findall(r"(?m)^ *(python image_to_image_translation\.py[^\n]*)", "\n".join(PAGES)))
 )
@@ -106,8 +107,10 @@ def refused(file: Path) -> tuple[str, ...]:
     name = module_name(file)
     if name.startswith("pix2pix.support"):
         return (SCRIPT.stem, "pix2pix.options", "pix2pix.command_line", "pix2pix.commands")
-    if name in ("pix2pix.options", "pix2pix.command_line", "pix2pix"):
-        return (SCRIPT.stem, "pix2pix.commands", "tensorflow", "keras")
+    if name in ("pix2pix.options", "pix2pix.saved_options", "pix2pix.command_line", "pix2pix"):
+        return (SCRIPT.stem, "pix2pix.advice", "pix2pix.commands", "tensorflow", "keras")
+    if name == "pix2pix.advice":
+        return (SCRIPT.stem, "pix2pix.commands", "pix2pix.command_line")
     if file == SCRIPT:
         return ("pix2pix.commands",)
     return ("pix2pix.command_line",)
@@ -225,10 +228,14 @@ def test_every_documented_file_exists():
     assert [name for name in set(names) if not (ROOT / name).exists()] == []
 
 
-def test_the_readmes_table_of_options_is_the_dataclass():
-    table = README.split("## Options")[1]
-    rows = dict(re.findall(r"(?m)^\| `(--[a-z0-9-]+)` \| (.*?) ?\|", table))
-    defaults = {}
+def option_rows(heading: str) -> dict[str, str]:
+    """The flags in the tables of a section of OPTIONS.md, each with its default."""
+    section = re.search(rf"(?m)^## {heading}\n((?:(?!## ).*\n)*)", OPTIONS)[1]
+    return dict(re.findall(r"(?m)^\| `(--[a-z0-9-]+)` \| (.*?) ?\|", section))
+
+
+def test_the_tables_of_the_options_of_train_are_the_dataclass():
+    rows, defaults = option_rows("train and inspect"), {}
     for field in dataclasses.fields(Train):
         name, worded = flag(field.name), field.default is None or isinstance(field.default, bool)
         if field.default is True:
@@ -239,16 +246,56 @@ def test_the_readmes_table_of_options_is_the_dataclass():
     assert shown == {name: default for name, default in defaults.items() if default}
 
 
-def test_the_readmes_python_runs(small, monkeypatch):
-    folder = script.train(small)
+@pytest.mark.parametrize("command", ["translate", "evaluate", "export", "import-weights"])
+def test_the_tables_of_the_options_of_other_commands_are_the_dataclasses(command):
+    fields = dataclasses.fields(command_line.COMMANDS[command].options)
+    names = [field.name for field in fields if field.name not in ("run", "inputs", "file")]
+    assert list(option_rows(command)) == [flag(name) for name in names]
+
+
+def test_a_documented_generator_opens_with_keras_alone(small):
+    folder = script.train(small).folder
     splits, _ = script.find_splits(small)
     source = folder / "labels.png"
     Image.fromarray(splits["val"].read(0)[0]).save(source)
-    (block,) = [
-        b for b in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "load_model" in b
-    ]
+    blocks = re.findall(r"```python\n(.*?)```", "\n".join(DOCUMENTS.values()), re.DOTALL)
+    (block,) = [block for block in blocks if "load_model" in block]
     block = block.replace(
         "training_checkpoints/facades/generator.keras", f"{folder}/generator.keras"
     )
-    exec(compile(block.replace("labels.png", str(source)), "README.md", "exec"), {})
+    exec(compile(block.replace("labels.png", str(source)), "OPTIONS.md", "exec"), {})
     assert Image.open("photo.png").size == (32, 32)
+
+
+def test_pages_are_narrow_and_the_readme_is_short():
+    wide = {p: [n for n in text.splitlines() if len(n) >= 120] for p, text in DOCUMENTS.items()}
+    assert by_file(wide) == {}
+    assert len(DOCUMENTS[ROOT / "README.md"].splitlines()) <= 200
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to the headings of a page."""
+    headings = re.findall(r"(?m)^#+ (.+)$", re.sub(r"(?ms)^```.*?^```", "", page.read_text()))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def is_broken(link: str, page: Path) -> bool:
+    """Whether a link of a page leads to no file here, or to none of its headings."""
+    target, _, anchor = link.partition("#")
+    place = page.parent / target if target else page
+    return not place.exists() or bool(anchor) and anchor not in anchors(place)
+
+
+def test_links_and_pictures_lead_somewhere():
+    broken = {}
+    for page, text in DOCUMENTS.items():
+        links = re.findall(r"\]\((?!http)([^)]+)\)", text)
+        broken[page] = sorted({link for link in links if is_broken(link, page)})
+    assert by_file(broken) == {}
+
+
+def test_every_source_has_its_address():
+    for text in DOCUMENTS.values():
+        addresses = re.findall(r"(?m)^\[([^\]]+)\]: https://\S+$", text)
+        used = re.findall(r"\[([\w-]+#\d+|\w+)\](?![(:])", re.sub(r"(?ms)^```.*?^```", "", text))
+        assert set(used) == set(addresses)
