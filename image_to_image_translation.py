@@ -271,6 +271,12 @@ def size_for_jitter(pixels: np.ndarray, config: Train) -> tuple[int, int]:
     return round(height * scale), round(width * scale)
 
 
+def bytes_for_jitter(pixels: np.ndarray, config: Train) -> int:
+    """Return how much memory a picture takes that jitter cuts from."""
+    height, width = size_for_jitter(pixels, config)
+    return height * width * pixels.shape[2] * pixels.itemsize
+
+
 class CheckedPair(NamedTuple):
     """What the check finds out about a sound pair."""
 
@@ -290,9 +296,8 @@ def check_split(split: Split, name: str, config: Train) -> CheckedSplit:
             check_large_enough(pictures[0], split.pairs[k], config)
         except UserError as error:
             return error
-        values = [math.prod((*size_for_jitter(p, config), *p.shape[2:])) for p in pictures]
-        size, pair_bytes = pictures[0].shape[:2], sum(values) * pictures[0].itemsize
-        return CheckedPair(size, tuple(map(kind_of, pictures)), pair_bytes)
+        size, kinds_of_pair = pictures[0].shape[:2], tuple(map(kind_of, pictures))
+        return CheckedPair(size, kinds_of_pair, sum(bytes_for_jitter(p, config) for p in pictures))
 
     for k, outcome in enumerate(map_ahead(check_pair, range(len(split)))):
         if is_due(k + 1, 100, len(split)):
@@ -313,10 +318,10 @@ def check_splits(splits: dict[str, Split], config: Train) -> dict[str, CheckedSp
     return {name: check_split(split, name, config) for name, split in splits.items()}
 
 
-def refuse_single(split: CheckedSplit, config: Train) -> None:
-    """Cut pictures into halves only if they look like pairs, or if --layout says that they are."""
-    pairs = split.pairs
-    in_halves = isinstance(pairs[0], FilePair) and pairs[0].side_by_side
+def check_layout(split: CheckedSplit, config: Train) -> None:
+    """Refuse to cut pictures into halves that do not look like pairs, unless told to."""
+    pair = split.pairs[0]
+    in_halves = isinstance(pair, FilePair) and pair.side_by_side
     if in_halves and config.layout == "auto" and config.dataset not in DATASETS:
         refuse_single_pictures(split.sizes, config.dataset)
 
@@ -972,7 +977,7 @@ def train_as_told(options: Train) -> RunFolder:
         refuse_broken(splits, options)
         pairs = splits["train"]
         if not checkpoints(folder):  # an older run may have been begun without a question
-            refuse_single(pairs, options)
+            check_layout(pairs, options)
         config, decisions = settle_channels_and_depth(options, direction, pairs.kinds)
         derived = {  # in the order in which refuse_another_run looks for a difference
             "pairs": unchecked["train"].fingerprint,

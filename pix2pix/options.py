@@ -179,7 +179,7 @@ class RunOptions(Options):
     keep_checkpoints: int = 3
     """Only this many of the newest checkpoints are kept; one is about 690 MB at the defaults."""
     config: Unset[Path] = None
-    """A config.json to start from; flags beat it. Only on the command line."""
+    """A config.json to start from; other options beat it."""
 
 
 @dataclass(frozen=True)

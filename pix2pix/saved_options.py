@@ -64,6 +64,7 @@ def given_options(options: Train) -> set[str]:
 
 def remember(options: Train, given: set[str]) -> Train:
     """Take what was not given from --config or, without one, from the run that is there already."""
+    check_types(options)
     path = options.config or run_folder(options) / "config.json"
     not_taken = set()
     if not options.config:

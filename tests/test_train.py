@@ -29,7 +29,7 @@ from conftest import (
 import image_to_image_translation as script
 from pix2pix.options import Train, picture_size, run_folder
 from pix2pix.support.files import lock_folder
-from pix2pix.support.terminal import UserError
+from pix2pix.support.terminal import UsageError, UserError
 
 
 def test_training_learns(small):
@@ -117,6 +117,11 @@ def test_a_run_goes_on_by_its_name_alone_as_on_the_command_line(small):
     assert (settings["l1_weight"], settings["image_size"]) == (10.0, 32)
     assert again.losses["step"] == [2, 4, 6]
     assert again.preview.size[0] > 0
+
+
+def test_what_is_no_path_is_refused_before_the_run_is_looked_for():
+    with pytest.raises(UsageError, match="--dataset must be a path, not 3"):
+        script.train(Train(dataset=3))
 
 
 @pytest.mark.usefixtures("_in_notebook")

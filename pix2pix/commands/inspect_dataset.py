@@ -9,6 +9,7 @@ from PIL import Image
 
 from image_to_image_translation import (
     CheckedSplit,
+    check_layout,
     check_options,
     check_splits,
     concatenate_pair,
@@ -18,7 +19,6 @@ from image_to_image_translation import (
     jitter,
     load_for_jitter,
     refuse_broken,
-    refuse_single,
     settle_channels_and_depth,
     task_of,
 )
@@ -63,7 +63,7 @@ def inspect_dataset(options: Inspect) -> Path:
             f"{dataset_name(config)}: {len(problems):,} broken, see above. Mend or remove them, or "
             "train without them with --skip-broken."
         )
-    refuse_single(pairs, config)
+    check_layout(pairs, config)
     return sheet
 
 

@@ -36,7 +36,7 @@ class LiveOutput(io.TextIOBase):
 
         self.lines, self.line, self.is_over = [], "", False
         self.is_changed = False
-        self.pictures = {}  # PNG files, by what they show
+        self.pictures = {}  # JPEG files, by what they show
         self.metrics = None  # the table that curves are drawn from
         self.curves_drawn = -math.inf
         self.handle = display(self.mime_bundle(), raw=True, display_id=True)
@@ -63,7 +63,9 @@ class LiveOutput(io.TextIOBase):
 
     def show(self, name: str, png: bytes) -> None:
         """Show a picture in place of the one before that has the same name."""
-        self.pictures[name] = png
+        jpeg = io.BytesIO()  # smaller, as all pictures are sent again with every line
+        Image.open(io.BytesIO(png)).convert("RGB").save(jpeg, "jpeg", quality=90)
+        self.pictures[name] = jpeg.getvalue()
         self.is_changed = True
         self.flush()
 
@@ -77,10 +79,10 @@ class LiveOutput(io.TextIOBase):
         """Return the output as a page, and as text where there are no pages."""
         text = "\n".join([*self.lines[-LINES_SHOWN:], self.line.rstrip()])
         page = [f'<pre style="font-family: monospace">{html.escape(text)}</pre>']
-        for name, png in self.pictures.items():
-            data = base64.b64encode(png).decode()
+        for name, jpeg in self.pictures.items():
+            data = base64.b64encode(jpeg).decode()
             style = "max-width: 100%; max-height: 30em; display: inline-block"
-            page.append(f'<img style="{style}" alt="{name}" src="data:image/png;base64,{data}">')
+            page.append(f'<img style="{style}" alt="{name}" src="data:image/jpeg;base64,{data}">')
         return {"text/html": "\n".join(page), "text/plain": text}
 
 
