@@ -18,7 +18,7 @@ flows; `grep "^# --- "` prints its table of contents.
     python image_to_image_translation.py import-weights latest_net_G.pth --name theirs
 
 The first command downloads 31 MB and trains for 40,000 steps: hours on a processor, so try
-`--steps 500` there first. `--dataset synthetic` needs no download: two minutes on two cores.
+`--name try --steps 500` there first. `--dataset synthetic` needs no download: two minutes there.
 Everything a run makes is in `training_checkpoints/NAME`. Stop it at any moment and give the same
 command again: it goes on from its last checkpoint exactly as if it had never stopped.
 
@@ -64,6 +64,7 @@ with hold_back_errors():  # what TensorFlow writes while it is loaded, unless th
     from keras import layers
 
 from pix2pix.advice import (
+    describe_changes,
     describe_direction,
     hint_at_less,
     refuse_single_pictures,
@@ -80,7 +81,7 @@ from pix2pix.options import (
     require,
     run_folder,
 )
-from pix2pix.saved_options import given_options, read_config, remember, to_saved
+from pix2pix.saved_options import changed_fields, fill_in, read_config, to_saved
 from pix2pix.support.devices import (
     choose_computing_type,
     choose_strategy,
@@ -877,7 +878,7 @@ def save_generator(generator: keras.Model, settings: dict, example: np.ndarray, 
 
 
 def save(state: tf.train.Checkpoint, source: tf.Tensor, folder: Path, keep: int) -> None:
-    """Write generator.keras, and then a checkpoint, which counts once its last file is there."""
+    """Write generator.keras, and then a checkpoint, which counts once its index is there."""
     step = int(state.step.numpy())
     logits = state.discriminator([source, generate(state.average, source)], training=False)
     if not np.isfinite(logits).all():  # the losses are from before the last update
@@ -889,10 +890,8 @@ def save(state: tf.train.Checkpoint, source: tf.Tensor, folder: Path, keep: int)
             save_generator(state.average, settings, source.numpy(), temporary)
         partial = folder / ".partial-checkpoint"
         tf.train.CheckpointManager(state, partial, 1, checkpoint_name="ckpt").save(step)
-        for part in (
-            *sorted(partial.glob("ckpt-*")),
-            partial / "checkpoint",
-        ):  # the index makes it count
+        parts = sorted(partial.glob("ckpt-*"))  # the index last, which makes the checkpoint count
+        for part in (*parts, partial / "checkpoint"):
             os.replace(part, folder / part.name)
         partial.rmdir()
     except (OSError, tf.errors.OpError) as error:
@@ -953,12 +952,12 @@ def log(
 
 
 def train(options: Train) -> RunFolder:
-    """Train, in a notebook say; of a run that is there, all but the given options are remembered.
+    """Train, in a notebook say; options at their defaults are taken from a run that is there.
 
     A cell that is interrupted ends quietly, and goes on when it is run again."""
     with live_output():
         try:
-            return train_as_told(remember(options, given_options(options)))
+            return train_as_told(fill_in(options, changed_fields(options)))
         except KeyboardInterrupt:
             if not in_notebook():
                 raise
@@ -994,7 +993,7 @@ def train_as_told(options: Train) -> RunFolder:
             return RunFolder(folder)
 
         preview_split = next(name for name in ("val", "test", "train") if splits.get(name))
-        announce(config, splits, preview_split, strategy, first)
+        announce(options, config, splits, preview_split, strategy, first)
         if is_writer(strategy):
             write_config(settings, folder)
             write_text(folder / "training_pairs.txt", "\n".join(pairs.names) + "\n")
@@ -1033,13 +1032,14 @@ def start_or_resume(
 
 
 def announce(
+    options: Train,
     config: Train,
     splits: dict[str, CheckedSplit],
     preview_split: str,
     strategy: tf.distribute.Strategy,
     first: int,
 ) -> None:
-    """Say what is about to happen."""
+    """Say what is about to happen, and with which options, as typed or as the run has them."""
     pairs, task = splits["train"], task_of(config)
     counts = f"{len(pairs):,} training {task.unit}; previews of {preview_split} {task.unit}"
     device = describe_device(strategy.num_replicas_in_sync)
@@ -1047,6 +1047,8 @@ def announce(
     say_row("Direction", describe_direction(pairs.pairs[0].files, task, config))
     say_row("Device", f"{device}, {choose_computing_type(config.precision)}")
     say_row("Run", f"{run_folder(config)}, steps {first + 1:,} to {config.steps:,}")
+    if flags := describe_changes(options):
+        say_row("Options", flags)
     warn_of_stretching(pairs.sizes, task.unit, config)
 
 
@@ -1141,7 +1143,7 @@ def train_steps(
             if stopping and step < total:
                 return stopping
             if writes and clock.count == STEPS_BEFORE_HINT:
-                hint_at_less(config, total - step, clock.seconds_per_step)
+                hint_at_less(config, folder.name, total - step, clock.seconds_per_step)
             if pause:
                 clock.resume()
     return 0

@@ -2,20 +2,21 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
-from pix2pix.options import Train, picture_size, possible_halvings
+from pix2pix.options import RunOptions, Train, flag, picture_size, possible_halvings
 from pix2pix.support.devices import has_gpu
 from pix2pix.support.pictures import CHANNEL_NAMES
 from pix2pix.support.tasks import Task
-from pix2pix.support.terminal import UserError, describe_time, say, say_row
+from pix2pix.support.terminal import UserError, describe_time, say
 
 Sizes = Counter[tuple[int, int]]  # how many pictures have such a height and width
 
 NARROW = 0.7  # width by height: single pictures up to 4:3 would have such halves
 STRETCHED = 1.1  # a change of shape that is told
 HOUR = 3600  # seconds
+SAID_ELSEWHERE = {"dataset", "source_dir", "target_dir", "direction", "steps", "data_dir", "mirror"}
 HALF_SIZE_TIME, HALF_FILTERS_TIME = 0.4, 0.65  # of a step at the defaults, on a processor: measured
 
 
@@ -31,6 +32,23 @@ def describe_direction(files: Sequence[Path], task: Task, config: Train) -> str:
     source += f" ({CHANNEL_NAMES[config.source_channels]})"
     target += f" ({CHANNEL_NAMES[config.target_channels]})"
     return f"{config.direction}: {source} → {target} at {'×'.join(map(str, task.size))}"
+
+
+def describe_changes(options: Train) -> str:
+    """List the flags that are not at their defaults, but for those that other lines speak of."""
+    said = SAID_ELSEWHERE | {field.name for field in fields(RunOptions)}
+    flags = []
+    for field in fields(Train):
+        value = getattr(options, field.name)
+        if value == field.default or field.name in said:
+            continue
+        if value is True:
+            flags.append(flag(field.name))
+        elif value is False:
+            flags.append(flag(f"no_{field.name}"))
+        else:
+            flags.append(f"{flag(field.name)} {value}")
+    return " ".join(flags)
 
 
 def refuse_single_pictures(halves: Sizes, folder: str) -> None:
@@ -59,7 +77,7 @@ def warn_of_stretching(sizes: Sizes, unit: str, config: Train) -> None:
         )
 
 
-def hint_at_less(config: Train, left: int, seconds_per_step: float) -> None:
+def hint_at_less(config: Train, name: str, left: int, seconds_per_step: float) -> None:
     """If the steps that are left take long, say what could be trained in an hour instead."""
     seconds = left * seconds_per_step
     if has_gpu() or seconds <= 2 * HOUR:
@@ -67,12 +85,15 @@ def hint_at_less(config: Train, left: int, seconds_per_step: float) -> None:
     height, width = (side // 2 for side in picture_size(config))
     half_size = replace(config, image_size=height if height == width else f"{height}x{width}")
     filters = config.generator_filters // 2
-    choices = {"": 1.0}
+    choices = [("short", "", 1.0)]  # the end of a name, flags, and the share of the time of a step
     if possible_halvings(half_size) >= 5 and min(height, width) >= 64:
-        choices[f" --image-size {half_size.image_size}"] = HALF_SIZE_TIME
+        size = half_size.image_size
+        choices.append((size, f" --image-size {size}", HALF_SIZE_TIME))
     if filters >= 16:
-        choices[f" --generator-filters {filters}"] = HALF_FILTERS_TIME
-    say(f"This will take about {describe_time(seconds)}. In an hour one could train:")
-    for flags, share in choices.items():
+        choices.append(("thin", f" --generator-filters {filters}", HALF_FILTERS_TIME))
+    say(f"This will take about {describe_time(seconds)}. An hour would do for one of these:")
+    data = f"--source-dir {config.source_dir} --target-dir {config.target_dir}"
+    for ending, flags, share in choices:
         steps = float(f"{HOUR / (share * seconds_per_step):.0e}")  # rounded to one digit
-        say_row("", f"--name try --steps {steps:.0f}{flags}")
+        dataset = data if config.source_dir else config.dataset
+        say(f"  train {dataset} --name {name}-{ending} --steps {steps:.0f}{flags}")

@@ -34,7 +34,7 @@ from pix2pix.options import (
     Translate,
     check_train,
 )
-from pix2pix.saved_options import remember
+from pix2pix.saved_options import fill_in
 from pix2pix.support.terminal import (
     UsageError,
     UserError,
@@ -84,9 +84,9 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status; what a user can put right ends in one line."""
+    open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError):  # closed by who started the program
-            stream.reconfigure(errors="replace")  # where there is no Unicode, × becomes ?
+        stream.reconfigure(errors="replace")  # where there is no Unicode, × becomes ?
     try:
         name, options = parse(sys.argv[1:] if arguments is None else arguments)
         if isinstance(options, Train):
@@ -94,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say_for_now("Starting TensorFlow…")
         run_command = load_function(COMMANDS[name])
         outcome = run_command(options)
+        return getattr(outcome, "exit_status", 0)
     except KeyboardInterrupt:
         end("Stopped. The same command starts again.", 128 + signal.SIGINT)
     except BrokenPipeError:  # `--help | head` has seen enough
@@ -104,7 +105,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if message is None:
             raise
         end(f"error: {message}", getattr(error, "exit_status", 1))
-    return getattr(outcome, "exit_status", 0)
+
+
+def open_closed_streams() -> None:
+    """Give standard output and error, if they were closed (`>&-`), a place where nothing is kept.
+
+    Otherwise the next file that is opened would take their numbers, and get what is written."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
 def load_function(command: Command) -> Callable[[object], object]:
@@ -178,7 +187,7 @@ def parse(arguments: Sequence[str]) -> tuple[str, object]:
     grouped = tyro.cli(TrainInGroups, args=arguments, prog=program, description=about, config=HELP)
     values = [vars(group) for group in vars(grouped).values()]
     options = kind(**{name: value for group in values for name, value in group.items()})
-    return name, remember(options, typed_fields(arguments))
+    return name, fill_in(options, typed_fields(arguments))
 
 
 def describe_version() -> str:
@@ -201,6 +210,8 @@ def refuse_mistyped(word: str) -> None:
     """Refuse a first argument that is neither a command nor a dataset."""
     if word in DATASETS or os.path.exists(word):
         return
+    if (Train.output / word / "config.json").exists():
+        raise UsageError(f"{word} is a run, not a dataset. To go on with it: --name {word}")
     similar = difflib.get_close_matches(word, [*COMMANDS, *DATASETS], n=1)
     question = f"Did you mean {similar[0]}?" if similar else f"See {program_name()} --help."
     raise UsageError(f"{word} is no command, no known dataset and no folder. {question}")

@@ -45,13 +45,15 @@ Run = Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
 
 
 class Options:
-    """Options of a command. In a notebook, text will do where a path is wanted."""
+    """Options of a command. In a notebook, text will do for a path, and a path for text."""
 
     def __post_init__(self) -> None:
         for name, kind in types_of(type(self)).items():
             value = getattr(self, name)
             if is_path(kind) and isinstance(value, str | os.PathLike):
                 object.__setattr__(self, name, Path(value))
+            elif isinstance(value, os.PathLike):
+                object.__setattr__(self, name, os.fspath(value))
 
 
 @cache
@@ -387,9 +389,10 @@ def check_data(options: Train) -> None:
         raise UsageError("What an imported run was trained on is not known. Name it: --dataset.")
     rule = f"{', '.join(DATASETS)} or an existing folder, and left out where there is --source-dir"
     require(sound_dataset, options, "dataset", rule)
-    both_or_none = bool(source) == bool(target) and Path(source or ".").is_dir()
-    require(both_or_none, options, "source_dir", "an existing folder, together with --target-dir")
+    require(Path(source or ".").is_dir(), options, "source_dir", "an existing folder")
     require(Path(target or ".").is_dir(), options, "target_dir", "an existing folder")
+    if bool(source) != bool(target):
+        raise UsageError("--source-dir and --target-dir must be given together.")
     require(0 <= options.holdout < 1, options, "holdout", "at least 0 and below 1")
 
 

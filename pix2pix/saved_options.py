@@ -1,4 +1,4 @@
-"""The options of a run on disk: its config.json, and what a run that is there already remembers.
+"""The options of a run on disk: its config.json, and options that are filled in from it.
 
 Loads neither TensorFlow nor Keras, as the command line needs it before them.
 """
@@ -57,12 +57,12 @@ def from_saved(saved: dict) -> Train:
     return Train(**saved_options(saved))
 
 
-def given_options(options: Train) -> set[str]:
+def changed_fields(options: Train) -> set[str]:
     """Name the fields that differ from their defaults."""
     return {f.name for f in fields(Train) if getattr(options, f.name) != f.default}
 
 
-def remember(options: Train, given: set[str]) -> Train:
+def fill_in(options: Train, given: set[str]) -> Train:
     """Take what was not given from --config or, without one, from the run that is there already."""
     check_types(options)
     path = options.config or run_folder(options) / "config.json"

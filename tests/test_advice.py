@@ -20,38 +20,44 @@ def _no_gpu(monkeypatch):
 
 
 def test_a_long_run_is_told_what_an_hour_is_enough_for(capsys):
-    advice.hint_at_less(Train(), 40_000, 1.0)
+    advice.hint_at_less(Train(), "facades", 40_000, 1.0)
     first, *others = capsys.readouterr().out.splitlines()
-    assert first == "This will take about 11h06. In an hour one could train:"
+    assert first == "This will take about 11h06. An hour would do for one of these:"
     assert [line.strip() for line in others] == [
-        "--name try --steps 4000",
-        "--name try --steps 9000 --image-size 128",
-        "--name try --steps 6000 --generator-filters 32",
+        "train facades --name facades-short --steps 4000",
+        "train facades --name facades-128 --steps 9000 --image-size 128",
+        "train facades --name facades-thin --steps 6000 --generator-filters 32",
     ]
     assert max(map(len, [first, *others])) <= 80
 
 
 def test_what_is_recommended_gets_no_such_hint(capsys):
-    advice.hint_at_less(Train(), 40_000, 7.0)
+    advice.hint_at_less(Train(), "facades", 40_000, 7.0)
     steps = [int(n) for n in re.findall(r"--steps (\d+)", capsys.readouterr().out)]
     shares = [1.0, advice.HALF_SIZE_TIME, advice.HALF_FILTERS_TIME]
     for count, share in zip(steps, shares, strict=True):
-        advice.hint_at_less(Train(), count, share * 7.0)
+        advice.hint_at_less(Train(), "again", count, share * 7.0)
     assert capsys.readouterr().out == ""
 
 
 def test_a_short_run_and_a_gpu_get_no_hint(capsys, monkeypatch):
-    advice.hint_at_less(Train(), 7_000, 1.0)
+    advice.hint_at_less(Train(), "facades", 7_000, 1.0)
     monkeypatch.setattr(advice, "has_gpu", lambda: True)
-    advice.hint_at_less(Train(), 40_000, 7.0)
+    advice.hint_at_less(Train(), "facades", 40_000, 7.0)
     assert capsys.readouterr().out == ""
 
 
 def test_networks_that_are_small_already_are_made_no_smaller(capsys):
-    advice.hint_at_less(Train(image_size=64, generator_filters=16), 400_000, 1.0)
+    advice.hint_at_less(Train(image_size=64, generator_filters=16), "x", 400_000, 1.0)
     assert len(capsys.readouterr().out.splitlines()) == 2
-    advice.hint_at_less(Train(image_size="128x256"), 400_000, 1.0)
+    advice.hint_at_less(Train(image_size="128x256"), "x", 400_000, 1.0)
     assert "--image-size 64x128" in capsys.readouterr().out
+
+
+def test_the_options_in_force_are_listed():
+    assert advice.describe_changes(Train(dataset="maps", steps=7, name="x", log_every=3)) == ""
+    changed = Train(flip=False, crop=True, l1_weight=10.0, source_dir="a", target_dir="b")
+    assert advice.describe_changes(changed) == "--crop --no-flip --l1-weight 10.0"
 
 
 @pytest.mark.parametrize(

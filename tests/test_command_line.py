@@ -108,6 +108,25 @@ def test_the_version_names_what_it_stands_on(capsys):
     assert capsys.readouterr().out.startswith("pix2pix 0.1.0, Python 3.")
 
 
+def test_the_name_of_a_run_in_place_of_a_dataset_is_pointed_out(capsys):
+    os.makedirs("training_checkpoints/mine")
+    with open("training_checkpoints/mine/config.json", "w") as file:
+        file.write("{}")
+    with pytest.raises(SystemExit):
+        command_line.main(["train", "mine"])
+    message = capsys.readouterr().err
+    assert message == "error: mine is a run, not a dataset. To go on with it: --name mine\n"
+
+
+@pytest.mark.parametrize("closed", ["1", "2"])
+def test_a_closed_stream_is_no_obstacle(closed):
+    process = start("evaluate", "nowhere", shell=f"exec {closed}>&-")
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert stdout == ""
+    assert stderr.startswith("error: nowhere: no such run") == (closed == "1")
+
+
 def test_help_that_is_cut_off_is_no_error():
     process = start("--help", shell="set -o pipefail")
     process.stdout.close()  # what `| head` does

@@ -109,8 +109,8 @@ def test_nonsense_is_refused_by_the_name_of_the_flag(field, value):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"source_dir": "."}, "--source-dir must be an existing folder, together with --target"),
-        ({"target_dir": "."}, "--source-dir must be an existing folder, together with --target"),
+        ({"source_dir": "."}, "--source-dir and --target-dir must be given together"),
+        ({"target_dir": "."}, "--source-dir and --target-dir must be given together"),
         ({"source_dir": ".", "target_dir": "nowhere"}, "--target-dir must"),
         ({"source_dir": ".", "target_dir": ".", "dataset": "maps"}, "--dataset must"),
     ],

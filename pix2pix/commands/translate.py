@@ -79,8 +79,13 @@ def translate(options: Translate) -> PictureFiles:
                 problems.append(error)
                 say_row("Skipped", str(error))
     if existing := len(found) - len(jobs):
-        say_row("Left", f"{existing:,} that exist already; --overwrite makes them anew")
-    say_row("Wrote", f"{len(jobs) - len(problems):,} of {len(jobs):,} to {options.output}")
+        what = "of other pictures or an older checkpoint perhaps; --overwrite makes them anew"
+        say_row("Left", f"{existing:,} that exist already, {what}")
+    place = options.output
+    if names_a_file(options.output):
+        place = " and ".join(str(path) for job in jobs for path in job.results)
+    if jobs:
+        say_row("Wrote", f"{len(jobs) - len(problems):,} of {len(jobs):,} to {place}")
     if problems:
         raise UserError(f"{len(problems):,} could not be translated, see above.")
     return PictureFiles(path for job in found for path in job.results)

@@ -50,6 +50,7 @@ def write_text(path: Path, text: str) -> None:
 @contextmanager
 def lock_folder(folder: Path, refusal: str) -> Iterator[None]:
     """Keep other processes out of a folder; the system lifts the lock however this one ends."""
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / ".lock", blocking=False)
     try:
@@ -62,6 +63,8 @@ def lock_folder(folder: Path, refusal: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        if is_new and [path.name for path in folder.iterdir()] == [".lock"]:  # nothing came of it
+            shutil.rmtree(folder)
 
 
 # --- Reading ahead --------------------------------------------------------------------------------
@@ -100,8 +103,8 @@ def fetch_archive(name: str, megabytes: int, mirror: str, data_dir: Path) -> Pat
             unpack(archive, folder)
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise UserError(
-                f"{url} to {data_dir}: {error}. Try again, or use --data-dir FOLDER, --mirror URL, "
-                "--dataset FOLDER or --dataset synthetic."
+                f"{url}: could not be fetched to {data_dir} ({error}). Try again, or use "
+                "--data-dir FOLDER, --mirror URL, --dataset FOLDER or --dataset synthetic."
             ) from error
     return folder
 

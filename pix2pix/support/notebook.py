@@ -16,9 +16,11 @@ from pathlib import Path
 import matplotlib.figure
 from PIL import Image
 
+from pix2pix.support.pictures import SUFFIXES
 from pix2pix.support.terminal import in_notebook
 
 LINES_SHOWN = 10  # of what was said, the last ones
+PICTURE_SIDE = 640  # pixels at most
 CURVES_EVERY = 10  # seconds at least, as drawing them takes a while
 SHEET_COLUMNS, SHEET_PICTURES, SHEET_SIDE = 4, 12, 192  # the last in pixels
 
@@ -63,8 +65,10 @@ class LiveOutput(io.TextIOBase):
 
     def show(self, name: str, png: bytes) -> None:
         """Show a picture in place of the one before that has the same name."""
-        jpeg = io.BytesIO()  # smaller, as all pictures are sent again with every line
-        Image.open(io.BytesIO(png)).convert("RGB").save(jpeg, "jpeg", quality=90)
+        image = Image.open(io.BytesIO(png)).convert("RGB")
+        image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+        jpeg = io.BytesIO()  # a small one, as all pictures are sent again with every line
+        image.save(jpeg, "jpeg", quality=85)
         self.pictures[name] = jpeg.getvalue()
         self.is_changed = True
         self.flush()
@@ -163,7 +167,8 @@ class RunFolder:
     @property
     def preview(self) -> Image.Image:
         """Return the newest preview."""
-        return Image.open(max(self.folder.glob("previews/step-*.png")))
+        paths = self.folder.glob("previews/step-*.png")
+        return Image.open(max(paths, key=lambda path: int(path.stem.removeprefix("step-"))))
 
 
 class PictureFiles(list[Path]):
@@ -173,7 +178,7 @@ class PictureFiles(list[Path]):
         """Draw the contact sheet."""
         thumbnails = []
         for path in self[:SHEET_PICTURES]:
-            if path.suffix in Image.registered_extensions():  # and not a video
+            if path.suffix.lower() in SUFFIXES:  # and not a video
                 image = Image.open(path).convert("RGBA")
                 image.thumbnail((SHEET_SIDE, SHEET_SIDE))
                 thumbnails.append(image)

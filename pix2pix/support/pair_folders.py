@@ -83,10 +83,11 @@ def find_pairs(
     found = {split: find_files(places, deep, side_by_side) for split, places in folders.items()}
     if not found["train"].pairs and not found["train"].problems:
         where = " and ".join(map(str, folders["train"]))
-        hint = "" if sides else describe_subfolders(root)
+        if not sides:
+            refuse_two_subfolders(root)
         what = "photos" if photos else "side-by-side pairs, or A/ and B/ with the same file names,"
         raise UserError(
-            f"{where}: no pictures. {hint}Put {what} there, or use --dataset synthetic. "
+            f"{where}: no pictures. Put {what} there, or use --dataset synthetic. "
             'See README, "Your own pictures".'
         )
     others = [there for split, there in found.items() if split != "train"]
@@ -96,19 +97,18 @@ def find_pairs(
     return found
 
 
-def describe_subfolders(root: Path) -> str:
-    """Say how to train on two folders of pictures, if there are two below a folder."""
+def refuse_two_subfolders(root: Path) -> None:
+    """Say how to train on two folders of pictures, if it is these that are below a folder."""
     holding = []
     for folder in sorted(root.glob("*/")):
         if any(file.suffix.lower() in SUFFIXES for file in folder.glob("[!.]*")):
             holding.append(folder)
-    if len(holding) != 2:
-        return ""
-    first, second = holding
-    return (
-        f"There are some in {first.name} and {second.name}: to turn the first into the second, use "
-        f"--source-dir {first} --target-dir {second}. "
-    )
+    if len(holding) == 2:
+        first, second = holding
+        raise UserError(
+            f"{root}: no pictures, but in {first.name} and {second.name}. To turn those of the "
+            f"first into those of the second: --source-dir {first} --target-dir {second}"
+        )
 
 
 def find_folders(root: Path, sides: tuple[str, str] | None) -> dict[str, Folders]:

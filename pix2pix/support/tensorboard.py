@@ -1,5 +1,6 @@
 """What TensorBoard shows of a training. TensorBoard itself need not be installed for most of it."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import tensorflow as tf
@@ -36,12 +37,10 @@ def write_options(writer: Writer, step: int, options: dict[str, object]) -> None
     table = "\n".join(["| option | value |", "|---|---|", *rows])
     metadata = tf.compat.v1.SummaryMetadata()
     metadata.plugin_data.plugin_name = "text"
-    with writer.as_default():
+    plain = (bool, int, float, str)
+    with writer.as_default(), suppress(ImportError):  # without TensorBoard its tab stays empty
         tf.summary.write("options/text_summary", table, step, metadata)
-        try:
-            from tensorboard.plugins.hparams import api
-        except ImportError:  # its tab stays empty
-            return
-        plain = (bool, int, float, str)
+        from tensorboard.plugins.hparams import api
+
         api.hparams({k: v if isinstance(v, plain) else str(v) for k, v in options.items()})
     writer.flush()

@@ -1,5 +1,6 @@
 """What is said to the person at the terminal: lines, progress, errors; and how they say stop."""
 
+import math
 import os
 import re
 import shutil
@@ -18,14 +19,19 @@ SCRIPT = "python image_to_image_translation.py"
 INSTALLED = "pix2pix"  # the command that `pip install .` makes
 LABEL_WIDTH = 10  # of the first column of what is said before and after a training
 BAR_WIDTH = 30  # at most
-STEPS_MEASURED = 100  # the last ones, by which the time of the others is estimated
-SECONDS_SHOWN = 0.5  # for which a line of progress stands at least
+LEAST_BAR_WIDTH = 8
+STEPS_MEASURED = 100  # the newest; from their mean the time that is left is estimated
+SECONDS_BETWEEN_LINES = 0.5  # of progress, at least
 
 
 class UserError(Exception):
     """Something the user can put right: shown as one line, without a traceback."""
 
     exit_status = 1
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows of it, in place of a traceback."""
+        return [f"error: {self}"]
 
 
 class UsageError(UserError):
@@ -48,9 +54,6 @@ def program_name() -> str:
 def hold_back_errors() -> Iterator[None]:
     """Keep what is written to standard error, by libraries of C++ too, and show it only if the
     block fails."""
-    if sys.stderr is None:  # closed by who started the program
-        yield
-        return
     sys.stderr.flush()
     shown = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -86,6 +89,11 @@ def say(text: str) -> None:
     """Print a line that stays."""
     with suppress(OSError):  # a terminal that was closed is no reason to stop
         print(f"{text:<{line_width()}}", flush=True)
+
+
+def say_over(text: str) -> None:
+    """Print a line that stays over the present one, where a terminal has just written `^C`."""
+    say(f"\r{text}" if line_width() else text)
 
 
 def say_row(label: str, text: str, width: int = LABEL_WIDTH) -> None:
@@ -125,11 +133,14 @@ def say_step(step: int, clock: "StepClock", amounts: str) -> None:
     """Print how far a training is, with a bar; in a file or a pipe, as a line that stays."""
     done, width = f"{step:,}/{clock.total:,}", line_width()
     times = f"{clock.describe(step)} {amounts}"
-    free = min(BAR_WIDTH, width - len(done) - len(times) - 2)
+    free = width - len(done) - len(times) - 2
     if not width or step == clock.total:
         say(f"{done} {times}")
+    elif free < LEAST_BAR_WIDTH:
+        say_for_now(f"{done} {times}")
     else:
-        say_for_now(f"{done} {draw_bar(step, clock.total, free)} {times}")
+        bar = draw_bar(step, clock.total, min(free, BAR_WIDTH))
+        say_for_now(f"{done} {bar} {times}")
 
 
 def describe_time(seconds: float) -> str:
@@ -144,8 +155,8 @@ class StepClock:
 
     def __init__(self, total: int) -> None:
         self.total, self.start = total, time.monotonic()
-        self.resumed = None  # since when the next step has been measured
-        self.shown = -SECONDS_SHOWN
+        self.resumed = None  # the time from which on the next step is measured
+        self.shown = -math.inf  # the time of the newest line of progress
         self.count, self.durations = 0, deque(maxlen=STEPS_MEASURED)
 
     def resume(self) -> None:
@@ -163,7 +174,7 @@ class StepClock:
     def wants_line(self) -> bool:
         """Tell whether it is time for a new line of progress, where there is one."""
         now = time.monotonic()
-        if not line_width() or now - self.shown < SECONDS_SHOWN:
+        if not line_width() or now - self.shown < SECONDS_BETWEEN_LINES:
             return False
         self.shown = now
         return True
@@ -196,7 +207,8 @@ def stop_requests() -> Iterator[list[int]]:
     """Collect the first stop signal in the yielded list, and answer it at once; a second one ends
     the process, or in a notebook the cell."""
     requests = []
-    heeded = [stop for stop in STOP_SIGNALS if signal.getsignal(stop) != signal.SIG_IGN]  # nohup
+    not_ours = (signal.SIG_IGN, None)  # under nohup, or handled by something that is not Python
+    heeded = [stop for stop in STOP_SIGNALS if signal.getsignal(stop) not in not_ours]
 
     def note_request(number: int, _frame: object) -> None:
         if requests:
@@ -221,14 +233,17 @@ def answer_signals(heeded: list[int]) -> Iterator[None]:
     the first step may compile for a minute."""
 
     def answer(reader: socket.socket) -> None:
-        heard = 0
+        is_second = False
         while received := reader.recv(1):  # until the writer is closed
             number = received[0]
-            heard += number in heeded
-            if number in heeded and heard == 1:
-                say("Stopping after this step, then saving (again: leave without saving)")
-            elif number in heeded and not in_notebook():
+            if number not in heeded:
+                continue
+            if not is_second:
+                say_over("Stopping after this step, then saving (again: leave without saving)")
+            elif not in_notebook():
+                say_over("Left without saving. It goes on from the last checkpoint.")
                 os._exit(128 + number)
+            is_second = True
 
     reader, writer = socket.socketpair()
     writer.setblocking(False)

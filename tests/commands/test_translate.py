@@ -128,7 +128,7 @@ def test_existing_files_are_left_unless_told_otherwise(copy, tmp_path, capsys):
     assert (tmp_path / "out/1.png").read_text() == "precious"
     np.testing.assert_array_equal(pixels_of(tmp_path / "out/2.png"), other)
     said = capsys.readouterr().out
-    assert "Left      1 that exist already; --overwrite makes them anew" in said
+    assert "Left      1 that exist already, of other pictures or" in said
     assert "Wrote     1 of 1" in said
     translate(copy, tmp_path / "1.png", output=tmp_path / "out", overwrite=True)
     np.testing.assert_array_equal(pixels_of(tmp_path / "out/1.png"), pixels)

@@ -98,7 +98,7 @@ def test_a_connection_that_breaks_off(tmp_path):
 def test_a_server_that_falls_silent(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "NETWORK_TIMEOUT", 0.2)
     with serving(make_archive(), "slow") as (mirror, _):
-        assert "timed out. Try again" in refused(mirror, tmp_path)
+        assert "(timed out). Try again" in refused(mirror, tmp_path)
 
 
 def test_an_unknown_file_and_an_unreachable_host(tmp_path):
@@ -149,7 +149,7 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path, escape):
             fetch(mirror, cache)
         else:
             assert "outside" in refused(mirror, cache)
-            assert left_behind(cache) == []
+            assert not cache.exists()  # it was not there before either
     assert not list(tmp_path.glob("evil*"))
     assert not list(cache.glob("evil*"))
 
@@ -161,7 +161,7 @@ def test_no_space_left(tmp_path, monkeypatch):
     monkeypatch.setattr(files.tarfile.TarFile, "extractall", full)
     with serving(make_archive()) as (mirror, _):
         message = refused(mirror, tmp_path)
-    assert f"{tmp_path}: [Errno 28] No space left on device. Try again" in message
+    assert f"{tmp_path} ([Errno 28] No space left on device). Try again" in message
     assert "--data-dir FOLDER" in message
     assert left_behind(tmp_path) == ["facades.tar.gz"]  # it is whole, and need not be fetched again
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pix2pix.support import notebook
 from pix2pix.support.notebook import PictureFiles, Report, RunFolder
-from pix2pix.support.terminal import say, say_for_now
+from pix2pix.support.terminal import UserError, say, say_for_now
 
 
 class Handle:
@@ -115,6 +115,16 @@ def test_a_run_is_its_folder_its_losses_and_its_newest_preview(tmp_path):
     assert run.preview.getpixel((0, 0)) == (0, 128, 0)
     assert run.exit_status == 0
     assert RunFolder(tmp_path, signal.SIGINT).exit_status == 130
+
+
+def test_the_newest_preview_is_that_of_the_last_step(tmp_path):
+    for step, colour in ((999_000, "red"), (1_000_000, "blue")):
+        make_png(tmp_path / f"previews/step-{step:06}.png", colour)
+    assert RunFolder(tmp_path).preview.getpixel((0, 0)) == (0, 0, 255)
+
+
+def test_an_error_is_one_line_in_a_notebook():
+    assert UserError("what and how")._render_traceback_() == ["error: what and how"]
 
 
 def test_a_run_without_a_log_line_has_empty_columns(tmp_path):

@@ -174,8 +174,8 @@ def test_two_folders_of_other_names_are_pointed_out(tmp_path):
     for folder in ("labels", "photos"):
         write(tmp_path / folder / "1.png", 1)
     (tmp_path / "empty").mkdir()
-    said = f"in labels and photos.*--source-dir {tmp_path}/labels --target-dir {tmp_path}/photos"
-    with pytest.raises(UserError, match=said):
+    folders = f"--source-dir {tmp_path}/labels --target-dir {tmp_path}/photos"
+    with pytest.raises(UserError, match=f"but in labels and photos.*{folders}"):
         find_pairs(tmp_path, None, photos=False, holdout=0.1, seed=0)
 
 

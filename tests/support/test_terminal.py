@@ -169,7 +169,8 @@ def test_a_stop_is_answered_at_once_and_a_second_one_is_not_waited_for():
             print("second", flush=True)
     """)
     answer = "Stopping after this step, then saving (again: leave without saving)"
-    assert (done.returncode, done.stdout) == (130, f"{answer}\nfirst True\n")
+    last = "Left without saving. It goes on from the last checkpoint."
+    assert (done.returncode, done.stdout) == (130, f"{answer}\nfirst True\n{last}\n")
 
 
 def test_a_stop_is_answered_while_nothing_of_python_runs(tmp_path):
