@@ -12,15 +12,16 @@ flows; `grep "^# --- "` prints its table of contents.
     python image_to_image_translation.py train --dataset my_pairs --direction AtoB
     python image_to_image_translation.py train --dataset my_photos --task colorize
     python image_to_image_translation.py train --dataset synthetic --image-size 64 --steps 1000
-    python image_to_image_translation.py translate training_checkpoints/facades my_labels
-    python image_to_image_translation.py evaluate training_checkpoints/facades
-    python image_to_image_translation.py export training_checkpoints/facades --formats onnx litert
+    python image_to_image_translation.py translate facades my_labels
+    python image_to_image_translation.py evaluate facades
+    python image_to_image_translation.py export facades --formats onnx litert
     python image_to_image_translation.py import-weights latest_net_G.pth --name theirs
 
 The first command downloads 31 MB and trains for 40,000 steps: hours on a processor, so try
-`--name try --steps 500` there first. `--dataset synthetic` needs no download: two minutes there.
-Everything a run makes is in `training_checkpoints/NAME`. Stop it at any moment and give the same
-command again: it goes on from its last checkpoint exactly as if it had never stopped.
+`--name try --steps 500` there first. The one with synthetic pictures needs no download, and two
+minutes on two cores. Everything a run makes is in `training_checkpoints/NAME`. Stop it at any
+moment and give the same command again: it goes on from its last checkpoint exactly as if it had
+never stopped.
 
 In a notebook, `from image_to_image_translation import Train, train`, then
 `train(Train(dataset="synthetic", image_size=64, steps=1000))`. Importing starts nothing.

@@ -1,7 +1,7 @@
 """How long one waits: for the first word, for the first step, for the end after a Ctrl-C.
 
     python benchmarks/start.py
-    python benchmarks/start.py --flags "--dataset facades --precision float32"
+    python benchmarks/start.py --flags="--dataset facades --precision float32"
 
 The program runs in a terminal of its own, as for a person. All times are given in seconds, and as
 multiples of what importing TensorFlow alone takes in the same minute, which is not ours to change.

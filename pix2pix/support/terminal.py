@@ -93,7 +93,10 @@ def say(text: str) -> None:
 
 def say_over(text: str) -> None:
     """Print a line that stays over the present one, where a terminal has just written `^C`."""
-    say(f"\r{text}" if line_width() else text)
+    if line_width():
+        with suppress(OSError):
+            print("\r", end="")
+    say(text)
 
 
 def say_row(label: str, text: str, width: int = LABEL_WIDTH) -> None:
