@@ -18,8 +18,8 @@ flows; `grep "^# --- "` prints its table of contents.
     python image_to_image_translation.py import-weights latest_net_G.pth --name theirs
 
 The first command downloads 31 MB and trains for 40,000 steps: hours on a processor, so try
-`--name try --steps 500` there first. The one with synthetic pictures needs no download, and two
-minutes on two cores. Everything a run makes is in `training_checkpoints/NAME`. Stop it at any
+`--name try --steps 500` there first. The one with synthetic pictures needs no download, and two or
+three minutes on two cores. Everything a run makes is in `training_checkpoints/NAME`. Stop it at any
 moment and give the same command again: it goes on from its last checkpoint exactly as if it had
 never stopped.
 

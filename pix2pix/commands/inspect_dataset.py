@@ -22,7 +22,7 @@ from image_to_image_translation import (
     settle_channels_and_depth,
     task_of,
 )
-from pix2pix.advice import describe_direction, warn_of_stretching
+from pix2pix.advice import describe_changes, describe_direction, warn_of_stretching
 from pix2pix.options import Inspect, Train, dataset_name, run_folder
 from pix2pix.support.notebook import live_output
 from pix2pix.support.pictures import CHANNEL_NAMES, Kind
@@ -51,6 +51,8 @@ def inspect_dataset(options: Inspect) -> Path:
     if not pairs.pairs:
         refuse_broken(splits, options)
 
+    if flags := describe_changes(options):
+        say_row("Options", flags)
     config, _ = settle_channels_and_depth(options, direction, pairs.kinds)
     say_row("Direction", describe_direction(pairs.pairs[0].files, task, config))
     warn_of_stretching(pairs.sizes, task.unit, config)

@@ -21,6 +21,8 @@ def test_a_sound_dataset(small, pair_folder, capsys):
         "train     6 pairs: 40×40, source RGB, target RGB, 6 PNG",
         "val       2 pairs: 40×40, source RGB, target RGB, 2 PNG",
         "test      1 pairs: 40×40, source RGB, target RGB, 1 PNG",
+        "Options   --image-size 32 --source-channels 3 --target-channels 3 --generator-filters 4 "
+        "--discriminator-filters 4 --precision float32",
         "Direction AtoB: left half (RGB) → right half (RGB) at 32×32",
         f"Saved     {sheet}, what the network sees",
     ]
