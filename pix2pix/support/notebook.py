@@ -154,6 +154,9 @@ class RunFolder:
     def __fspath__(self) -> str:
         return str(self.folder)
 
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
     @property
     def exit_status(self) -> int:
         """Return what the process ends with."""
@@ -204,6 +207,9 @@ class Report:
 
     def __fspath__(self) -> str:
         return str(self.folder)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
 
     def _repr_html_(self) -> str:
         """Write the metrics as a table."""

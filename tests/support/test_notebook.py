@@ -111,6 +111,7 @@ def test_a_run_is_its_folder_its_losses_and_its_newest_preview(tmp_path):
         make_png(tmp_path / f"previews/step-{step:06}.png", colour)
     run = RunFolder(tmp_path)
     assert Path(run) == run.folder == tmp_path
+    assert run / "metrics.csv" == tmp_path / "metrics.csv"
     assert run.losses == {"step": [100, 200], "generator_l1": [0.5, 0.25]}
     assert run.preview.getpixel((0, 0)) == (0, 128, 0)
     assert run.exit_status == 0
@@ -148,4 +149,5 @@ def test_results_are_shown_as_a_contact_sheet(tmp_path):
 def test_a_report_is_a_table_and_its_folder(tmp_path):
     report = Report(tmp_path, {"l1": 0.123456, "psnr": 12.0})
     assert Path(report) == tmp_path
+    assert report / "index.html" == tmp_path / "index.html"
     assert "<th>l1</th><td>0.1235</td>" in report._repr_html_()
