@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import re
+import signal
 import subprocess
 import sys
 import types
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -43,6 +45,14 @@ def small(tmp_path, monkeypatch) -> Train:
     """The real program at 32×32 with few filters, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     return dataclasses.replace(SMALL, output=tmp_path / "runs", data_dir=tmp_path / "cache")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _heeded_ctrl_c() -> Iterator[None]:
+    """Ctrl-C as in a terminal, even if the tests run in the background of a shell, without it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
