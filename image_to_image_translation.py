@@ -1129,7 +1129,7 @@ def train_steps(
             stopping = requested_stop(strategy, requests, ask_due)
             save_due = stopping or is_due(step, config.checkpoint_every, total)
             pause = log_due or preview_due or save_due
-            line_due = writes and (log_due or clock.wants_line())
+            line_due = writes and (log_due or clock.claim_line())
             if pause or line_due:
                 losses = mean_losses(state, folder)  # waits for the device, and stops at a NaN
             clock.tick()
@@ -1143,7 +1143,7 @@ def train_steps(
                 save(state, preview_pairs[0][:1], folder, config.keep_checkpoints)
             if stopping and step < total:
                 return stopping
-            if writes and clock.count == STEPS_BEFORE_HINT:
+            if writes and len(clock.durations) == STEPS_BEFORE_HINT:
                 hint_at_less(config, folder.name, total - step, clock.seconds_per_step)
             if pause:
                 clock.resume()

@@ -92,8 +92,9 @@ def hint_at_less(config: Train, name: str, left: int, seconds_per_step: float) -
     if filters >= 16:
         choices.append(("thin", f" --generator-filters {filters}", HALF_FILTERS_TIME))
     say(f"This will take about {describe_time(seconds)}. An hour would do for one of these:")
-    data = f"--source-dir {config.source_dir} --target-dir {config.target_dir}"
+    dataset = config.dataset
+    if config.source_dir:
+        dataset = f"--source-dir {config.source_dir} --target-dir {config.target_dir}"
     for ending, flags, share in choices:
         steps = float(f"{HOUR / (share * seconds_per_step):.0e}")  # rounded to one digit
-        dataset = data if config.source_dir else config.dataset
         say(f"  train {dataset} --name {name}-{ending} --steps {steps:.0f}{flags}")

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from pix2pix.options import Train, check_types, is_a, is_path, run_folder, types_of
+from pix2pix.options import Train, check_types, is_a, run_folder, types_of
 from pix2pix.support.terminal import UsageError, UserError
 
 
@@ -44,9 +44,7 @@ def saved_options(saved: dict) -> dict[str, object]:
         value = saved.get(name)
         if value is None or name == "config":
             continue
-        if is_path(kind) and isinstance(value, str):
-            value = Path(value)
-        elif kind is float and is_a(value, int):  # JSON knows no 1.0
+        if kind is float and is_a(value, int):  # JSON knows no 1.0
             value = float(value)
         values[name] = value
     return values

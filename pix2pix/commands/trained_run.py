@@ -50,14 +50,14 @@ class TrainedRun:
 def find_generator(run: Path) -> Path:
     """Return the generator.keras of a run, which may be named by its path or, where runs are
     usually kept, by its name alone."""
-    for place in (run, Train.output / run):
+    places = (run, Train.output / run)
+    for place in places:
         file = place / "generator.keras" if place.is_dir() else place
         if file.is_file():
             return file
-    for folder in (run, Train.output / run):
-        if folder.is_dir():
-            file = folder / "generator.keras"
-            raise UserError(f"{file}: there is no such file; it comes with the first checkpoint.")
+    for folder in filter(Path.is_dir, places):
+        file = folder / "generator.keras"
+        raise UserError(f"{file}: there is no such file; it comes with the first checkpoint.")
     names = sorted(file.parent.name for file in Train.output.glob("*/generator.keras"))
     there_are = f"there are {', '.join(names)}" if names else "there are none yet"
     raise UserError(f"{run}: no such run. In {Train.output} {there_are}; or name its path.")

@@ -145,17 +145,23 @@ def draw_curves(columns: dict[str, list[float]]) -> bytes:
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """A run after its training, or after a part of it; it stands for its folder as a path."""
+class Folder:
+    """A folder that a command has written; as a path, it stands for the folder."""
 
     folder: Path
-    stopped_by: int = 0  # the signal that ended the training before its last step
 
     def __fspath__(self) -> str:
         return str(self.folder)
 
     def __truediv__(self, name: str) -> Path:
         return self.folder / name
+
+
+@dataclass(frozen=True)
+class RunFolder(Folder):
+    """A run after its training, or after a part of it."""
+
+    stopped_by: int = 0  # the signal that ended the training before its last step
 
     @property
     def exit_status(self) -> int:
@@ -199,17 +205,10 @@ class PictureFiles(list[Path]):
 
 
 @dataclass(frozen=True)
-class Report:
-    """The report of an evaluation: its folder, and the mean of each metric."""
+class Report(Folder):
+    """The report of an evaluation, and the mean of each metric."""
 
-    folder: Path
     metrics: dict[str, float]
-
-    def __fspath__(self) -> str:
-        return str(self.folder)
-
-    def __truediv__(self, name: str) -> Path:
-        return self.folder / name
 
     def _repr_html_(self) -> str:
         """Write the metrics as a table."""

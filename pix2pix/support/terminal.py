@@ -160,7 +160,7 @@ class StepClock:
         self.total, self.start = total, time.monotonic()
         self.resumed = None  # the time from which on the next step is measured
         self.shown = -math.inf  # the time of the newest line of progress
-        self.count, self.durations = 0, deque(maxlen=STEPS_MEASURED)
+        self.durations = deque(maxlen=STEPS_MEASURED)
 
     def resume(self) -> None:
         """Leave out of the next step's time what has happened since the last one."""
@@ -170,12 +170,11 @@ class StepClock:
         """Note that a step is done; the first one is not measured, as it compiles."""
         now = time.monotonic()
         if self.resumed is not None:
-            self.count += 1
             self.durations.append(now - self.resumed)
         self.resumed = now
 
-    def wants_line(self) -> bool:
-        """Tell whether it is time for a new line of progress, where there is one."""
+    def claim_line(self) -> bool:
+        """Tell whether a new line of progress is due, if there is one; the next is due later."""
         now = time.monotonic()
         if not line_width() or now - self.shown < SECONDS_BETWEEN_LINES:
             return False

@@ -103,10 +103,10 @@ def test_a_line_of_progress_fits_the_terminal(clock, monkeypatch, capsys):
     line = capsys.readouterr().out
     assert re.fullmatch(r"12,345/40,000 ━+╸?─+ 11 s/step 0:11<85h16 G 36\.1 .* D 0\.634\r", line)
     assert len(line) == 80
-    assert clock.wants_line()
-    assert not clock.wants_line()  # at most twice a second
+    assert clock.claim_line()
+    assert not clock.claim_line()  # at most twice a second
     StepClock.now += 0.5
-    assert clock.wants_line()
+    assert clock.claim_line()
 
 
 def test_in_a_file_progress_is_plain_lines(clock, capsys):
@@ -116,7 +116,7 @@ def test_in_a_file_progress_is_plain_lines(clock, capsys):
     say_step(2, clock, "G 36.1")
     say_progress("Checking", 1, 2, "1 of 2")
     assert capsys.readouterr().out == "2/1,000 2.0 steps/s 0:00<8:19 G 36.1\n"
-    assert not clock.wants_line()
+    assert not clock.claim_line()
 
 
 # --- What libraries write ---
