@@ -39,7 +39,8 @@ def test_a_generator_alone_is_as_good_as_its_run(copy, tmp_path):
         ("photo.keras", b"not a zip", "not a sound generator.keras"),
     ],
 )
-def test_what_is_no_run_is_one_line(tmp_path, name, content, said):
+def test_what_is_no_run_is_one_line(tmp_path, monkeypatch, name, content, said):
+    monkeypatch.chdir(tmp_path)  # where no runs are
     (tmp_path / "folder").mkdir()
     if content:
         (tmp_path / name).write_bytes(content)
