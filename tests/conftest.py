@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pix2pix  # noqa: F401  # isort: skip  # tells TensorFlow what to be loaded with
+
 import keras
 import numpy as np
 import pytest

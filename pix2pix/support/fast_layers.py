@@ -1,9 +1,16 @@
 """The same layers and the same Adam as Keras's, faster on a processor.
 
-On small maps a layer is little arithmetic with many weights, which the convolutions of processors
-are not made for. With one matrix product for each of these the generator takes a third less time,
-a train step a sixth. The layers stay Keras's own, and a GPU uses them as they are.
+The layers stay Keras's own, with their weights; `with_fast_layers` only computes them otherwise:
+
+- a convolution on a small map, little arithmetic with many weights, as one matrix product;
+- a convolution of stride 1 on a large map by Winograd's method, with a quarter of the products;
+- a convolution of a single picture so that oneDNN may choose how the kernel lies in memory;
+- an instance normalisation as one operation instead of twenty.
+
+A GPU uses the layers as they are. docs/MEASURED.md tells what this is worth.
 """
+
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -11,9 +18,9 @@ import tensorflow as tf
 from keras import layers
 
 SMALL_MAP = 16  # pixels: up to there, of the smaller of a layer's two maps, a product is faster
-
-
-# --- Convolutions as matrix products --------------------------------------------------------------
+LARGE_MAP = 15  # pixels: from there, of the output, Winograd's method is faster …
+MANY_CHANNELS = 32  # … if input and output have as many channels
+FEW_PICTURES = 8  # up to there, a normalisation for each is faster than Keras's for all
 
 
 def with_fast_layers(network: keras.Model) -> keras.Model:
@@ -22,8 +29,9 @@ def with_fast_layers(network: keras.Model) -> keras.Model:
         return network
 
     def call_layer(layer: keras.Operation, *inputs: object, **options: object) -> object:
-        if gains_from_product(layer):
-            return ConvolutionAsProduct(layer)(*inputs)
+        for kind in (StridedConvolution, WinogradConvolution, InstanceNormalization):
+            if kind.computes(layer):
+                return kind(layer)(*inputs)
         return layer(*inputs, **options)
 
     return keras.models.clone_model(network, clone_function=keep_layer, call_function=call_layer)
@@ -34,45 +42,115 @@ def keep_layer(layer: keras.Operation) -> keras.Operation:
     return layer
 
 
-def gains_from_product(layer: keras.Operation) -> bool:
-    """Tell whether a layer is one of the U-Net's 4×4 convolutions of stride 2, on a small map."""
-    if not isinstance(layer, layers.Conv2D | layers.Conv2DTranspose):
-        return False
-    if (layer.kernel_size, layer.strides, layer.padding) != ((4, 4), (2, 2), "same"):
-        return False
-    smaller = layer.output if isinstance(layer, layers.Conv2D) else layer.input
-    return min(smaller.shape[1:3]) <= SMALL_MAP
-
-
-class ConvolutionAsProduct(layers.Layer):
-    """A 4×4 convolution of stride 2, or its transpose, as one matrix product."""
+class FastLayer(layers.Layer):
+    """Base of the layers that compute what one of Keras's computes, with its weights."""
 
     def __init__(self, layer: layers.Layer) -> None:
         super().__init__(name=layer.name, dtype=layer.dtype_policy)
-        self.layer = layer  # which has the weights
+        self.layer = layer
+
+    def compute_output_spec(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Tell the shape of the result without tracing `call`, which takes time."""
+        return self.layer.compute_output_spec(x)
+
+    def add_bias(self, x: tf.Tensor) -> tf.Tensor:
+        """Add the bias, if the layer has one."""
+        return x if self.layer.bias is None else x + tf.convert_to_tensor(self.layer.bias)
+
+
+# --- Windows --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Square windows of a map, `down` times `right` of them, each `stride` pixels from the next.
+
+    Their size is the stride, so that a pixel lies in one window, or twice the stride, so that it
+    lies in four. As a tensor they are [batch, down · right, size · size, channels], with
+    `pixels_first` [batch, size · size, down · right, channels]."""
+
+    down: int
+    right: int
+    size: int
+    stride: int
+    pixels_first: bool = False
+
+    def cut(self, x: tf.Tensor, border: int = 0) -> tf.Tensor:
+        """Cut a map [batch, height, width, channels], zero outside, into its windows.
+
+        The first window begins `border` pixels above and left of the map."""
+        _, height, width, channels = x.shape
+        tall, wide = (self.stride * (n - 1) + self.size for n in (self.down, self.right))
+        borders = [[border, tall - border - height], [border, wide - border - width]]
+        x = tf.pad(x, [[0, 0], *borders, [0, 0]])
+        rows, columns = (
+            self.stride * np.arange(n)[:, None] + np.arange(self.size)
+            for n in (self.down, self.right)
+        )
+        pixels = rows[:, None, :, None] * wide + columns[None, :, None, :]
+        pixels = pixels.reshape(self.down * self.right, self.size**2)
+        if self.pixels_first:
+            pixels = pixels.T
+        return tf.gather(tf.reshape(x, [-1, tall * wide, channels]), pixels, axis=1)
+
+    def add(self, windows: tf.Tensor, height: int, width: int, border: int = 0) -> tf.Tensor:
+        """Add windows up where they overlap, to a map: the transpose of `cut`."""
+        count, channels = self.down * self.right * self.size**2, windows.shape[-1]
+        flat = tf.reshape(windows, [-1, count, channels])
+        flat = tf.pad(flat, [[0, 0], [0, 1], [0, 0]])  # a zero, for windows that do not exist
+        y, x = np.arange(height)[:, None] + border, np.arange(width) + border
+        overlapping = []
+        for above, left in np.ndindex(self.size // self.stride, self.size // self.stride):
+            row, column = y // self.stride - above, x // self.stride - left  # of the window
+            window = row * self.right + column
+            pixel = (y - row * self.stride) * self.size + x - column * self.stride
+            if self.pixels_first:
+                index = pixel * self.down * self.right + window
+            else:
+                index = window * self.size**2 + pixel
+            exists = (row >= 0) & (row < self.down) & (column >= 0) & (column < self.right)
+            overlapping.append(tf.gather(flat, np.where(exists, index, count), axis=1))
+        return sum(overlapping[1:], overlapping[0])
+
+
+# --- Convolutions of stride 2 ---------------------------------------------------------------------
+#
+# A convolution takes a large map [batch, height, width, c] to a small one [batch, height / 2,
+# width / 2, n]; its transpose goes the other way. Each is the other's gradient. Their kernel is
+# [4, 4, c, n].
+
+
+class StridedConvolution(FastLayer):
+    """A 4×4 convolution of stride 2, or its transpose."""
+
+    @staticmethod
+    def computes(layer: keras.Operation) -> bool:
+        """Tell whether this can stand for a layer."""
+        if isinstance(layer, layers.Conv2DTranspose) and layer.padding != "same":
+            return False
+        is_convolution = isinstance(layer, layers.Conv2D | layers.Conv2DTranspose)
+        return is_convolution and (layer.kernel_size, layer.strides) == ((4, 4), (2, 2))
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Compute what the layer computes."""
         kernel = tf.convert_to_tensor(self.layer.kernel)
         if isinstance(self.layer, layers.Conv2DTranspose):
-            x = transposed_convolution(x, kernel)
-        else:
-            x = strided_convolution(x, kernel)
-        return x if self.layer.bias is None else x + tf.convert_to_tensor(self.layer.bias)
+            return self.add_bias(transposed_convolution(x, kernel))
+        return self.add_bias(strided_convolution(x, kernel, self.layer.padding.upper()))
 
 
-# A convolution takes a large map [batch, 2 · height, 2 · width, c] to a small one [batch, height,
-# width, n]; its transpose goes the other way. Each is the other's gradient. Kernel: [4, 4, c, n].
-
-
-@tf.custom_gradient
-def strided_convolution(large: tf.Tensor, kernel: tf.Tensor) -> tuple:
+def strided_convolution(large: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
     """Compute what layers.Conv2D does, from the large map to the small one."""
 
-    def gradients(small: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return transposed_convolution(small, kernel), kernel_gradient(large, small)
+    @tf.custom_gradient
+    def convolve(large: tf.Tensor, kernel: tf.Tensor) -> tuple:
+        def gradients(small: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            to_large = to_large_map(small, kernel, tf.shape(large), padding)
+            return to_large, kernel_gradient(large, small, kernel.shape, padding)
 
-    return tf.einsum("bhwijc,ijcn->bhwn", cut_windows(large), kernel), gradients
+        return to_small_map(large, kernel, padding), gradients
+
+    return convolve(large, kernel)
 
 
 @tf.custom_gradient
@@ -80,43 +158,171 @@ def transposed_convolution(small: tf.Tensor, kernel: tf.Tensor) -> tuple:
     """Compute what layers.Conv2DTranspose does, from the small map to the large one."""
 
     def gradients(large: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return strided_convolution(large, kernel), kernel_gradient(large, small)
+        to_small = to_small_map(large, kernel, "SAME")
+        return to_small, kernel_gradient(large, small, kernel.shape, "SAME")
 
-    return add_windows(tf.einsum("bhwn,ijcn->bhwijc", small, kernel)), gradients
+    _, height, width, _ = small.shape
+    large_shape = [tf.shape(small)[0], 2 * height, 2 * width, kernel.shape[2]]
+    return to_large_map(small, kernel, large_shape, "SAME"), gradients
 
 
-def kernel_gradient(large: tf.Tensor, small: tf.Tensor) -> tf.Tensor:
+def to_small_map(large: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
+    """Convolve the large map."""
+    _, height, width, _ = large.shape
+    is_single = large.shape[0] == 1 and large.dtype == tf.float32
+    small_map = SMALL_MAP // 2 if is_single else SMALL_MAP
+    if padding == "SAME" and min(height, width) <= 2 * small_map:
+        windows = Windows(height // 2, width // 2, size=4, stride=2).cut(large, border=1)
+        small = tf.einsum("btpc,pcn->btn", windows, list_of_pixels(kernel))
+        return tf.reshape(small, [-1, height // 2, width // 2, kernel.shape[3]])
+    if is_single:
+        # For one picture in float32 tf.nn.conv2d leaves the kernel as it lies, for which oneDNN has
+        # only a slow way (tensorflow/core/kernels/mkl/mkl_conv_ops.cc). As one slice of a volume,
+        # the same convolution has not this exception.
+        return tf.nn.conv3d(large[:, None], kernel[None], [1, 1, 2, 2, 1], padding)[:, 0]
+    return tf.nn.conv2d(large, kernel, 2, padding)
+
+
+def to_large_map(
+    small: tf.Tensor, kernel: tf.Tensor, large_shape: tf.Tensor | list, padding: str
+) -> tf.Tensor:
+    """Convolve the small map with the transposed kernel."""
+    _, height, width, channels = small.shape
+    if padding == "SAME" and min(height, width) <= SMALL_MAP:
+        pixels = tf.reshape(small, [-1, height * width, channels])
+        windows = tf.einsum("btn,pcn->btpc", pixels, list_of_pixels(kernel))
+        windows_of_map = Windows(height, width, size=4, stride=2)
+        return windows_of_map.add(windows, 2 * height, 2 * width, border=1)
+    return tf.nn.conv2d_transpose(small, kernel, large_shape, 2, padding)
+
+
+def kernel_gradient(
+    large: tf.Tensor, small: tf.Tensor, kernel_shape: tf.TensorShape, padding: str
+) -> tf.Tensor:
     """Return the gradient of the kernel of either; one map is the gradient of its output."""
-    return tf.einsum("bhwijc,bhwn->ijcn", cut_windows(large), small)
+    _, height, width, channels = small.shape
+    if padding == "SAME" and min(height, width) <= SMALL_MAP:
+        windows = Windows(height, width, size=4, stride=2).cut(large, border=1)
+        pixels = tf.reshape(small, [-1, height * width, channels])
+        return tf.reshape(tf.einsum("btpc,btn->pcn", windows, pixels), kernel_shape)
+    return tf.raw_ops.Conv2DBackpropFilter(
+        input=large,
+        filter_sizes=kernel_shape,
+        out_backprop=small,
+        strides=[1, 2, 2, 1],
+        padding=padding,
+    )
 
 
-def cut_windows(large: tf.Tensor) -> tf.Tensor:
-    """Cut all 4×4 windows of stride 2, with zeros around: [batch, 2 · height, 2 · width, channels]
-    to [batch, height, width, 4, 4, channels]."""
-    _, height, width, channels = large.shape
-    rows, columns = (2 * np.arange(side // 2)[:, None] + np.arange(4) for side in (height, width))
-    flat_indices = rows[:, None, :, None] * (width + 2) + columns[None, :, None, :]
-    bordered = tf.pad(large, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    flat = tf.reshape(bordered, [-1, (height + 2) * (width + 2), channels])
-    return tf.gather(flat, flat_indices, axis=1)
+def list_of_pixels(kernel: tf.Tensor) -> tf.Tensor:
+    """Bring a kernel [4, 4, c, n] to [16, c, n]."""
+    return tf.reshape(kernel, [16, *kernel.shape[2:]])
 
 
-def add_windows(windows: tf.Tensor) -> tf.Tensor:
-    """Add windows up where they overlap: the way back. Each pixel lies in four of them.
+# --- Convolutions of stride 1 ---------------------------------------------------------------------
+#
+# Winograd's method, as Lavin and Gray use it for networks (arXiv 1509.09308): 3 × 3 pixels of the
+# output come from a tile of 6 × 6 pixels, with 36 products for each pair of channels, not 9 · 16.
+#
+# In one direction the gradient of a tile, 6 numbers, is the product of two polynomials: the kernel,
+# of 4 coefficients, and the gradient of the output, of 3. A product of polynomials has 6 values at
+# 6 points, each the product of theirs. With E(n) for the matrix that evaluates n coefficients at
+# the points, gradient of tile = E(6)⁻¹ (E(4) kernel · E(3) gradient of output), so, transposed,
+# output = E(3)ᵀ (E(4) kernel · E(6)⁻ᵀ tile). In two directions: the matrices' Kronecker squares.
 
-    With a border of empty windows, row y of pixels, counted from 1, lies in the windows y // 2, as
-    their row y % 2 + 2, and in the windows y // 2 + 1, as their row y % 2; so do the columns."""
-    _, height, width, _, _, channels = windows.shape
-    bordered = tf.pad(windows, [[0, 0], [1, 1], [1, 1], [0, 0], [0, 0], [0, 0]])
-    flat = tf.reshape(bordered, [-1, (height + 2) * (width + 2) * 16, channels])
-    y, x = np.arange(1, 2 * height + 1)[:, None], np.arange(1, 2 * width + 1)
+TILE, TILE_OUTPUT = 6, 3
+POINTS = (0, 1, -1, 1 / 2, -2)  # and infinity, where only the highest coefficient counts
 
-    def values_of(down: int, right: int) -> tf.Tensor:
-        window = (y // 2 + down) * (width + 2) + x // 2 + right
-        row, column = y % 2 + 2 - 2 * down, x % 2 + 2 - 2 * right  # of the pixel, in that window
-        return tf.gather(flat, (4 * window + row) * 4 + column, axis=1)
 
-    return (values_of(0, 0) + values_of(0, 1)) + (values_of(1, 0) + values_of(1, 1))
+def evaluation(coefficients: int) -> np.ndarray:
+    """Return E(coefficients), [6, coefficients]."""
+    at_infinity = np.eye(coefficients)[-1:]
+    return np.concatenate([np.vander(POINTS, coefficients, increasing=True), at_infinity])
+
+
+def squared(matrix: np.ndarray) -> np.ndarray:
+    """Return the matrix that does the same to rows and columns of a flattened square."""
+    return np.kron(matrix, matrix).astype(np.float32)
+
+
+OF_KERNEL = squared(evaluation(4))  # [36, 16]
+OF_OUTPUT = squared(evaluation(TILE_OUTPUT))  # [36, 9]
+OF_TILE = squared(np.linalg.inv(evaluation(TILE)).T)  # [36, 36]
+
+
+class WinogradConvolution(FastLayer):
+    """A 4×4 convolution of stride 1."""
+
+    @staticmethod
+    def computes(layer: keras.Operation) -> bool:
+        """Tell whether this can stand for a layer, and is faster."""
+        if not isinstance(layer, layers.Conv2D):
+            return False
+        if (layer.kernel_size, layer.strides, layer.padding) != ((4, 4), (1, 1), "valid"):
+            return False
+        has_many_channels = min(layer.kernel.shape[2:]) >= MANY_CHANNELS
+        return has_many_channels and min(layer.output.shape[1:3]) >= LARGE_MAP
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Compute what the layer computes, with float32 inside: sums lose digits here."""
+        kernel = tf.convert_to_tensor(self.layer.kernel)
+        y = winograd_convolution(tf.cast(x, tf.float32), tf.cast(kernel, tf.float32))
+        return self.add_bias(tf.cast(y, x.dtype))
+
+
+@tf.custom_gradient
+def winograd_convolution(x: tf.Tensor, kernel: tf.Tensor) -> tuple:
+    """Convolve [batch, height + 3, width + 3, c] with [4, 4, c, n] to [batch, height, width, n]."""
+    height, width = x.shape[1] - 3, x.shape[2] - 3
+    down, right = -(-height // TILE_OUTPUT), -(-width // TILE_OUTPUT)
+    tiles = Windows(down, right, TILE, TILE_OUTPUT, pixels_first=True)
+    outputs = Windows(down, right, TILE_OUTPUT, TILE_OUTPUT, pixels_first=True)
+
+    # b: batch, t: tiles, q: points, p: pixels of a tile, of its output or of the kernel
+    kernel_values = tf.einsum("qp,pcn->qcn", OF_KERNEL, list_of_pixels(kernel))
+    tile_values = tf.einsum("qp,bptc->qbtc", OF_TILE, tiles.cut(x))
+    products = tf.einsum("qbtc,qcn->qbtn", tile_values, kernel_values)
+    y = outputs.add(tf.einsum("qp,qbtn->bptn", OF_OUTPUT, products), height, width)
+
+    def gradients(of_y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        of_products = tf.einsum("qp,bptn->qbtn", OF_OUTPUT, outputs.cut(of_y))
+        of_tile_values = tf.einsum("qbtn,qcn->qbtc", of_products, kernel_values)
+        of_kernel_values = tf.einsum("qbtc,qbtn->qcn", tile_values, of_products)
+        of_tiles = tf.einsum("qp,qbtc->bptc", OF_TILE, of_tile_values)
+        of_kernel = tf.einsum("qp,qcn->pcn", OF_KERNEL, of_kernel_values)
+        of_x = tiles.add(of_tiles, x.shape[1], x.shape[2])
+        return of_x, tf.reshape(of_kernel, kernel.shape)
+
+    return y, gradients
+
+
+# --- Normalisation --------------------------------------------------------------------------------
+
+
+class InstanceNormalization(FastLayer):
+    """A GroupNormalization with as many groups as channels."""
+
+    @staticmethod
+    def computes(layer: keras.Operation) -> bool:
+        """Tell whether this can stand for a layer."""
+        is_normalization = isinstance(layer, layers.GroupNormalization)
+        return is_normalization and layer.groups == layer.input.shape[-1]
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Compute what the layer computes: batch normalisation, of one picture at a time."""
+        count, channels = x.shape[0], x.shape[-1]
+        if count is None or count > FEW_PICTURES:
+            return self.layer(x)
+        scale = self.layer.gamma.value if self.layer.scale else tf.ones(channels)
+        shift = self.layer.beta.value if self.layer.center else tf.zeros(channels)
+        # One row for each picture: their gradients come together in one sum, of a fixed order.
+        scales, shifts = (tf.unstack(tf.broadcast_to(v, [count, channels])) for v in (scale, shift))
+        options = {"epsilon": self.layer.epsilon, "mean": [], "variance": []}  # none of the past
+        pictures = [
+            tf.raw_ops.FusedBatchNormV3(x=picture, scale=scale, offset=shift, **options).y
+            for picture, scale, shift in zip(tf.split(x, count), scales, shifts, strict=True)
+        ]
+        return tf.concat(pictures, axis=0)
 
 
 # --- Adam in one pass -----------------------------------------------------------------------------

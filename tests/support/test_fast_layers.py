@@ -1,4 +1,4 @@
-"""Convolutions as matrix products, and Adam in one pass, compute what Keras's do."""
+"""Layers that are computed otherwise, and Adam in one pass, compute what Keras's do."""
 
 import dataclasses
 
@@ -11,44 +11,117 @@ from keras import layers
 import image_to_image_translation as script
 from pix2pix.options import Train
 from pix2pix.support.devices import compute_in
-from pix2pix.support.fast_layers import ConvolutionAsProduct, FusedAdam, with_fast_layers
+from pix2pix.support.fast_layers import (
+    FastLayer,
+    FusedAdam,
+    InstanceNormalization,
+    StridedConvolution,
+    Windows,
+    WinogradConvolution,
+    with_fast_layers,
+)
 
 
-@pytest.mark.parametrize("size", [(2, 2), (4, 8), (16, 6)])
+def values_and_gradients(layer: layers.Layer, x: tf.Tensor, weights: list) -> list[np.ndarray]:
+    """What a layer makes of x, and the gradients of x and of its weights."""
+    towards = tf.random.stateless_normal(layer(x).shape, [2, 0], dtype=x.dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x)
+    gradients = tape.gradient(y, [x, *weights], towards)
+    return [np.array(tf.cast(value, tf.float64)) for value in (y, *gradients)]
+
+
+def compare(kind: type[FastLayer], layer: layers.Layer, x: tf.Tensor, tolerance: float) -> None:
+    """A layer and its fast form give the same, within a share of the standard deviation."""
+    layer(x)  # which builds it
+    for k, weight in enumerate(layer.trainable_variables):
+        weight.assign(keras.random.normal(weight.shape, seed=k))
+    weights = [weight.value for weight in layer.trainable_variables]
+    theirs, ours = (values_and_gradients(each, x, weights) for each in (layer, kind(layer)))
+    assert len(theirs) == len(ours) == 2 + len(weights)
+    for a, b in zip(theirs, ours, strict=True):
+        assert a.shape == b.shape
+        if a.ndim == 1 and x.dtype == tf.bfloat16:
+            continue  # a sum over all pixels, in which bfloat16 leaves few digits of either
+        assert np.sqrt(np.mean((a - b) ** 2)) <= tolerance * a.std()
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("size", [(2, 2), (4, 8), (16, 6), (32, 32), (64, 40)])
 @pytest.mark.parametrize("kind", [layers.Conv2D, layers.Conv2DTranspose])
 @pytest.mark.parametrize("use_bias", [False, True])
-def test_a_product_and_its_gradients_are_those_of_the_layer(kind, size, use_bias):
-    keras.utils.set_random_seed(0)
+def test_a_convolution_of_stride_2_and_its_gradients(kind, size, batch, use_bias):
     layer = script.convolution(kind, 5, 2, use_bias)
-    layer.build((None, *size, 3))
-    layer.kernel.assign(keras.random.normal(layer.kernel.shape))
-    if use_bias:
-        layer.bias.assign(keras.random.normal(layer.bias.shape))
-    x = tf.Variable(tf.random.normal([2, *size, 3]))
-    weights = [x, *(weight.value for weight in layer.trainable_variables)]
-    results = []
-    for compute in (layer, ConvolutionAsProduct(layer)):
-        with tf.GradientTape() as tape:
-            y = compute(x)
-            loss = tf.reduce_sum(tf.sin(y))
-        results.append([y, *tape.gradient(loss, weights)])
-    assert len(results[0]) == 3 + use_bias
-    for theirs, ours in zip(*results, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    x = tf.random.stateless_normal([batch, *size, 3], [0, 0])
+    compare(StridedConvolution, layer, x, 2e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("size", [18, 34, 130])
+def test_a_convolution_of_a_map_that_is_padded_already(size, batch):
+    layer = script.convolution(layers.Conv2D, 5, 2, False, padding="valid")
+    x = tf.random.stateless_normal([batch, size, size, 3], [0, 0])
+    compare(StridedConvolution, layer, x, 2e-5)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (7, 10), (18, 18), (34, 21)])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_a_convolution_of_stride_1_and_its_gradients(size, batch, use_bias):
+    layer = script.convolution(layers.Conv2D, 6, 1, use_bias, padding="valid")
+    x = tf.random.stateless_normal([batch, *size, 5], [0, 0])
+    compare(WinogradConvolution, layer, x, 2e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"center": False, "scale": False}])
+@pytest.mark.parametrize("batch", [1, 3, 9])
+def test_an_instance_normalisation_and_its_gradients(batch, options):
+    layer = layers.GroupNormalization(groups=-1, epsilon=1e-5, **options)
+    x = tf.random.stateless_normal([batch, 7, 9, 4], [0, 0]) * [1.0, 2.0, 3.0, 4.0] + 1
+    compare(InstanceNormalization, layer, x, 2e-5)
+
+
+@pytest.mark.parametrize(("computing_type", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.05)])
+@pytest.mark.parametrize("size", ["32", "64", "256x512", "512"])
+def test_every_layer_of_the_networks_at_the_sizes_people_use(size, computing_type, tolerance):
+    config = Train(image_size=size, generator_filters=2, discriminator_filters=8)
+    kinds = set()
+    with compute_in(computing_type):
+        for network in (script.build_generator(config), script.build_discriminator(config)):
+            for layer in with_fast_layers(network).layers:
+                if isinstance(layer, FastLayer):
+                    shape = [1, *layer.layer.input.shape[1:]]
+                    x = tf.random.stateless_normal(shape, [0, 0], dtype=layer.compute_dtype)
+                    compare(type(layer), layer.layer, x, tolerance)
+                    kinds.add(type(layer))
+    winograd = {WinogradConvolution} if len(size) > 2 else set()
+    assert kinds == {StridedConvolution, InstanceNormalization} | winograd
+
+
+@pytest.mark.parametrize("pixels_first", [False, True])
+@pytest.mark.parametrize(("size", "stride"), [(4, 2), (3, 3), (6, 3)])
+def test_adding_windows_is_the_transpose_of_cutting_them(size, stride, pixels_first):
+    windows = Windows(2, 3, size, stride, pixels_first)
+    height, width = stride * 1 + size - 1, stride * 2 + size - 1
+    x = tf.random.stateless_normal([2, height, width, 3], [0, 0])
+    cut = windows.cut(x, border=1)
+    assert cut.shape == ((2, size**2, 6, 3) if pixels_first else (2, 6, size**2, 3))
+    other = tf.random.stateless_normal(cut.shape, [1, 0])
+    added = windows.add(other, height, width, border=1)
+    np.testing.assert_allclose(tf.reduce_sum(cut * other), tf.reduce_sum(x * added), rtol=1e-4)
 
 
 def kinds(network: keras.Model) -> list[type]:
     return [type(layer) for layer in network.layers]
 
 
-def test_only_small_maps_are_products_and_the_weights_are_the_networks():
-    config = Train(image_size=128, generator_filters=2)
-    network = script.build_generator(config)
+def test_the_weights_are_the_networks():
+    network = script.build_generator(Train(image_size=128, generator_filters=2))
     fast = with_fast_layers(network)
-    # maps of 64, 32, 16, …: of seven layers each way five are products
-    assert kinds(fast).count(ConvolutionAsProduct) == 10
-    assert kinds(fast).count(layers.Conv2D) == kinds(fast).count(layers.Conv2DTranspose) == 2
-    assert ConvolutionAsProduct not in kinds(network)
+    assert kinds(fast).count(StridedConvolution) == 14
+    assert kinds(fast).count(InstanceNormalization) == 11
+    assert StridedConvolution not in kinds(network)
     x = tf.random.stateless_uniform([1, 128, 128, 3], [0, 0], -1)
     before = fast(x)
     np.testing.assert_allclose(before, network(x), atol=1e-5)
@@ -57,16 +130,25 @@ def test_only_small_maps_are_products_and_the_weights_are_the_networks():
     np.testing.assert_allclose(fast(x), network(x), atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"upsampling": "resize"}, {"normalization": "none"}])
+@pytest.mark.parametrize(
+    ("filters", "size", "is_faster"), [(64, 256, True), (4, 256, False), (64, 96, False)]
+)
+def test_few_channels_or_pixels_are_not_worth_winograds_method(filters, size, is_faster):
+    config = Train(image_size=size, discriminator_filters=filters)
+    fast = with_fast_layers(script.build_discriminator(config))
+    assert (WinogradConvolution in kinds(fast)) == is_faster
+
+
+@pytest.mark.parametrize(
+    "options", [{"upsampling": "resize"}, {"normalization": "none"}, {"normalization": "batch"}]
+)
 def test_other_layers_stay_as_they_are(small, options):
     network = script.build_generator(dataclasses.replace(small, **options))
     fast = with_fast_layers(network)
     x = tf.random.stateless_uniform([2, 32, 32, 3], [0, 0], -1)
     np.testing.assert_allclose(fast(x), network(x), atol=1e-5)
-    products = 5 if "upsampling" in options else 10
-    assert kinds(fast).count(ConvolutionAsProduct) == products
-    biases = [layer.use_bias for layer in network.layers if hasattr(layer, "use_bias")]
-    assert any(biases)
+    assert kinds(fast).count(StridedConvolution) == (5 if "upsampling" in options else 10)
+    assert (InstanceNormalization in kinds(fast)) == ("normalization" not in options)
 
 
 def test_on_a_gpu_the_network_itself_computes(small, monkeypatch):
@@ -78,11 +160,9 @@ def test_on_a_gpu_the_network_itself_computes(small, monkeypatch):
 def test_bfloat16_is_computed_in_bfloat16(small):
     with compute_in("bfloat16"):
         network = script.build_generator(small)
-    products = [
-        each for each in with_fast_layers(network).layers if isinstance(each, ConvolutionAsProduct)
-    ]
-    assert {each.compute_dtype for each in products} == {"bfloat16"}
-    assert products[3](tf.ones([1, *products[3].layer.input.shape[1:]])).dtype == tf.bfloat16
+    fast = [layer for layer in with_fast_layers(network).layers if isinstance(layer, FastLayer)]
+    assert {each.compute_dtype for each in fast} == {"bfloat16"}
+    assert fast[3](tf.ones([1, *fast[3].layer.input.shape[1:]])).dtype == tf.bfloat16
 
 
 def test_the_fused_adam_is_adam():
