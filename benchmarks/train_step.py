@@ -3,11 +3,13 @@
     python benchmarks/train_step.py
     python benchmarks/train_step.py --image-size 512 --batch-size 4 --steps 10 --json results.json
 
-Three variants: the plain recipe, written from the paper with nothing but Keras in float32; this
-program in float32; and with --precision auto. Each is a process of its own, and they take turns
-step by step, so that all three see the same machine. Compare only figures of one run.
+Four variants: the plain recipe, written from the paper with nothing but Keras in float32; the same
+networks and update in PyTorch, where that is installed; this program in float32; and with
+--precision auto. Each is a process of its own, and they take turns step by step, so that all see
+the same machine. Compare only figures of one run.
 """
 
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -32,15 +34,19 @@ import image_to_image_translation as script
 from pix2pix.options import Train
 from pix2pix.saved_options import to_saved
 from pix2pix.support.devices import choose_computing_type
+from pix2pix.support.fast_layers import TILE, TILE_OUTPUT, WinogradConvolution, with_fast_layers
 from pix2pix.support.synthetic import draw_facade
 
-VARIANTS = {"plain recipe": None, "ours float32": "float32", "ours auto": "auto"}
+OURS = {"ours float32": "float32", "ours auto": "auto"}  # --precision
+PEERS = ["plain recipe"] + ["PyTorch"] * (importlib.util.find_spec("torch") is not None)
+VARIANTS = [*PEERS, *OURS]
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"  # which this program sets; the plain recipe leaves the default
 SCRIPT = Path(script.__file__)
 
 
 @dataclass(frozen=True)
 class Options:
-    """Measure training against the plain Keras recipe."""
+    """Measure training against the plain Keras recipe, and against PyTorch."""
 
     batch_size: int = 1
     """Pairs per step."""
@@ -153,6 +159,9 @@ def ours(options: Options, precision: str) -> dict[str, Callable]:
         "checkpoint": lambda: save_and_restore(state, config),
         "matmul": lambda: matmul_rate(computing),
         "arithmetic": lambda: arithmetic(*networks) * options.batch_size,
+        "arithmetic done": lambda: (
+            arithmetic(*map(with_fast_layers, networks)) * options.batch_size
+        ),
     }
 
 
@@ -194,10 +203,30 @@ def timed(function: Callable) -> float:
 def worker(variant: str, options: Options, pipe) -> None:
     """A process that does what it is asked for, until it is asked for nothing."""
     keras.utils.set_random_seed(0)
-    precision = VARIANTS[variant]
-    asked = plain(options) if precision is None else ours(options, precision)
+    asked = ours(options, OURS[variant]) if variant in OURS else plain(options)
     while (what := pipe.recv()) is not None:
         pipe.send(asked[what]())
+
+
+class PyTorchProcess:
+    """The process of pytorch_peer.py, asked like the others."""
+
+    def __init__(self, options: Options) -> None:
+        sizes = map(str, (options.image_size, options.batch_size))
+        command = [sys.executable, str(Path(__file__).with_name("pytorch_peer.py")), *sizes]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = subprocess.Popen(command, **pipes, text=True)
+
+    def send(self, what: str | None) -> None:
+        """Ask for a figure; None ends the process."""
+        if what is None:
+            self.process.communicate()
+        else:
+            print(what, file=self.process.stdin, flush=True)
+
+    def recv(self) -> float:
+        """Wait for the figure."""
+        return float(self.process.stdout.readline())
 
 
 # What only this program has.
@@ -258,10 +287,15 @@ def arithmetic(generator: keras.Model, discriminator: keras.Model) -> float:
 def costs_of_layers(network: keras.Model) -> list[float]:
     """What each convolution costs forward; its gradients cost the same again, each."""
     costs = []
-    for layer in network.layers:
+    for fast in network.layers:
+        layer = getattr(fast, "layer", fast)  # of Keras's
         if isinstance(layer, layers.Conv2D | layers.Conv2DTranspose):
             smaller = layer.input if isinstance(layer, layers.Conv2DTranspose) else layer.output
-            costs.append(2.0 * np.prod(layer.kernel.shape) * np.prod(smaller.shape[1:3]))
+            height, width, pixels = *smaller.shape[1:3], np.prod(layer.kernel_size)
+            if isinstance(fast, WinogradConvolution):  # its products; the sums around are left out
+                height, width = (-(-side // TILE_OUTPUT) for side in (height, width))
+                pixels = TILE**2
+            costs.append(2.0 * pixels * np.prod(layer.kernel.shape[2:]) * height * width)
     return costs
 
 
@@ -288,6 +322,12 @@ def measure(options: Options) -> dict[str, dict]:
     context = multiprocessing.get_context("spawn")
     figures, pipes = {name: {} for name in VARIANTS}, {}
     for name in VARIANTS:
+        if name == "PyTorch":
+            pipes[name] = PyTorchProcess(options)
+            continue
+        os.environ.pop(ONEDNN, None)
+        if name in OURS:
+            os.environ[ONEDNN] = "1"
         pipes[name], other = context.Pipe()
         context.Process(target=worker, args=(name, options, other), daemon=True).start()
 
@@ -310,8 +350,8 @@ def measure(options: Options) -> dict[str, dict]:
     take_turns("inference, batch 8", max(3, options.steps // 4))
     for name in VARIANTS:
         figures[name]["optimiser update"] = ask(name, "optimiser update")
-    for name in list(VARIANTS)[1:]:
-        for what in ("computing", "matmul", "arithmetic"):
+    for name in OURS:
+        for what in ("computing", "matmul", "arithmetic", "arithmetic done"):
             figures[name][what] = ask(name, what)
     for what in ("pipeline", "checkpoint"):
         figures["ours auto"][what] = ask("ours auto", what)
@@ -323,11 +363,10 @@ def measure(options: Options) -> dict[str, dict]:
 
 def show(figures: dict[str, dict], options: Options) -> None:
     """Print the table."""
-    base, float32, auto = figures.values()
-    rate = {"plain recipe": float32["matmul"]}
+    base, float32, auto = (figures[name] for name in ("plain recipe", *OURS))
     print(f"\nbatch {options.batch_size}, {options.image_size}×{options.image_size}; ", end="")
     print(f"TensorFlow {tf.__version__}, {os.cpu_count()} cores; auto is {auto['computing']}\n")
-    print(f"{'':<26}" + "".join(f"{name:>22}" for name in figures))
+    print(f"{'':<26}" + "".join(f"{name:>18}" for name in figures))
     for what, unit in (
         ("train step", "ms"),
         ("optimiser update", "ms"),
@@ -339,18 +378,25 @@ def show(figures: dict[str, dict], options: Options) -> None:
         cells = (
             f"{f[what] * scale:.0f} {unit}  {f[what] / base[what]:.2f}" for f in figures.values()
         )
-        print(f"{what:<26}" + "".join(f"{cell:>22}" for cell in cells))
-    print(f"{'steps/s':<26}" + "".join(f"{1 / f['train step']:>22.2f}" for f in figures.values()))
-    reached = []
-    for name, each in figures.items():
-        possible = each.get("matmul", rate.get(name))
-        reached.append(float32["arithmetic"] / each["train step"] / possible)
-    print(f"{'of the machine’s rate':<26}" + "".join(f"{each:>22.0%}" for each in reached))
-    work, rates = float32["arithmetic"], (float32["matmul"], auto["matmul"])
-    print(f"\nA step is {work / 1e9:.1f} GFLOP of convolutions. One large product runs at ", end="")
-    print(f"{rates[0] / 1e9:.0f} GFLOP/s in float32, {rates[1] / 1e9:.0f} in {auto['computing']}:")
-    print("with nothing else to do, a step would take ", end="")
-    print(f"{work / rates[0] * 1e3:.0f} and {work / rates[1] * 1e3:.0f} ms.")
+        print(f"{what:<26}" + "".join(f"{cell:>18}" for cell in cells))
+    print(f"{'steps/s':<26}" + "".join(f"{1 / f['train step']:>18.2f}" for f in figures.values()))
+    direct, done = float32["arithmetic"], float32["arithmetic done"]
+    for title, of_ours in (
+        ("direct arithmetic, of rate", direct),
+        ("arithmetic done, of rate", done),
+    ):
+        shares = []
+        for name, each in figures.items():
+            rate = each.get("matmul", float32["matmul"])
+            shares.append((of_ours if name in OURS else direct) / each["train step"] / rate)
+        print(f"{title:<26}" + "".join(f"{share:>18.0%}" for share in shares))
+    print(f"\nA step is {direct / 1e9:.1f} GFLOP of convolutions, of which ours does ", end="")
+    print(f"{done / 1e9:.1f}. One large product runs at {float32['matmul'] / 1e9:.0f} GFLOP/s")
+    computing, possible = auto["computing"], [direct / f["matmul"] * 1e3 for f in (float32, auto)]
+    print(
+        f"in float32, {auto['matmul'] / 1e9:.0f} in {computing}: with nothing else to do, ", end=""
+    )
+    print(f"direct ones\nwould take {possible[0]:.0f} and {possible[1]:.0f} ms.")
     seconds, imports = auto["first step"]
     saving, restoring = auto["checkpoint"]
     needed = options.batch_size / auto["train step"]
