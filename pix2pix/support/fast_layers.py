@@ -58,6 +58,19 @@ class FastLayer(layers.Layer):
         return x if self.layer.bias is None else x + tf.convert_to_tensor(self.layer.bias)
 
 
+def is_plain_convolution(layer: keras.Operation, stride: int) -> bool:
+    """Tell whether a layer is a 4×4 convolution, or its transpose, of an even map; no more."""
+    if not isinstance(layer, layers.Conv2D | layers.Conv2DTranspose):
+        return False
+    shape = (layer.kernel_size, layer.strides, layer.dilation_rate)
+    if shape != ((4, 4), (stride, stride), (1, 1)) or getattr(layer, "groups", 1) != 1:
+        return False
+    if layer.activation is not keras.activations.linear or layer.data_format != "channels_last":
+        return False
+    large = layer.output if isinstance(layer, layers.Conv2DTranspose) else layer.input
+    return all(side is not None and side % stride == 0 for side in large.shape[1:3])
+
+
 # --- Windows --------------------------------------------------------------------------------------
 
 
@@ -128,8 +141,7 @@ class StridedConvolution(FastLayer):
         """Tell whether this can stand for a layer."""
         if isinstance(layer, layers.Conv2DTranspose) and layer.padding != "same":
             return False
-        is_convolution = isinstance(layer, layers.Conv2D | layers.Conv2DTranspose)
-        return is_convolution and (layer.kernel_size, layer.strides) == ((4, 4), (2, 2))
+        return is_plain_convolution(layer, stride=2)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Compute what the layer computes."""
@@ -256,9 +268,9 @@ class WinogradConvolution(FastLayer):
     @staticmethod
     def computes(layer: keras.Operation) -> bool:
         """Tell whether this can stand for a layer, and is faster."""
-        if not isinstance(layer, layers.Conv2D):
+        if not isinstance(layer, layers.Conv2D) or layer.padding != "valid":
             return False
-        if (layer.kernel_size, layer.strides, layer.padding) != ((4, 4), (1, 1), "valid"):
+        if not is_plain_convolution(layer, stride=1):
             return False
         has_many_channels = min(layer.kernel.shape[2:]) >= MANY_CHANNELS
         return has_many_channels and min(layer.output.shape[1:3]) >= LARGE_MAP
@@ -305,8 +317,9 @@ class InstanceNormalization(FastLayer):
     @staticmethod
     def computes(layer: keras.Operation) -> bool:
         """Tell whether this can stand for a layer."""
-        is_normalization = isinstance(layer, layers.GroupNormalization)
-        return is_normalization and layer.groups == layer.input.shape[-1]
+        if not isinstance(layer, layers.GroupNormalization) or layer.axis != -1:
+            return False
+        return len(layer.input.shape) == 4 and layer.groups == layer.input.shape[-1]
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Compute what the layer computes: batch normalisation, of one picture at a time."""

@@ -151,6 +151,39 @@ def test_other_layers_stay_as_they_are(small, options):
     assert (InstanceNormalization in kinds(fast)) == ("normalization" not in options)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Conv2D(64, 4, 2, "same", activation="relu"),
+        layers.Conv2D(64, 4, 2, "same", groups=2),
+        layers.Conv2D(64, 4, 1, "valid", dilation_rate=2),
+        layers.Conv2D(64, 4, 1, "same"),
+        layers.Conv2DTranspose(64, 4, 2, "valid"),
+        layers.Conv2DTranspose(64, 4, 2, "same", activation="tanh"),
+        layers.GroupNormalization(groups=8),
+        layers.GroupNormalization(groups=32, axis=1),
+    ],
+)
+def test_a_strangers_layers_are_not_taken_for_ours(layer):
+    source = keras.Input((32, 32, 32))
+    network = keras.Model(source, layer(source))
+    fast = with_fast_layers(network)
+    assert not any(isinstance(each, FastLayer) for each in fast.layers)
+    x = tf.random.stateless_uniform([1, 32, 32, 32], [0, 0], -1)
+    np.testing.assert_allclose(fast(x), network(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(31, 31), (None, None)])
+@pytest.mark.parametrize(
+    "layer", [layers.Conv2D(64, 4, 2, "same"), layers.Conv2DTranspose(8, 4, 2, "same")]
+)
+def test_a_strangers_sizes_do_no_harm(layer, size):
+    source = keras.Input((*size, 32))
+    network = keras.Model(source, layers.Conv2D(64, 4)(layer(source)))
+    x = tf.random.stateless_uniform([1, 31, 31, 32], [0, 0], -1)
+    np.testing.assert_allclose(with_fast_layers(network)(x), network(x), atol=1e-5)
+
+
 def test_on_a_gpu_the_network_itself_computes(small, monkeypatch):
     network = script.build_generator(small)
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU:0"])
