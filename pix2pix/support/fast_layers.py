@@ -190,7 +190,7 @@ def to_small_map(large: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor
     if is_single:
         # For one picture in float32 tf.nn.conv2d leaves the kernel as it lies, for which oneDNN has
         # only a slow way (tensorflow/core/kernels/mkl/mkl_conv_ops.cc). As one slice of a volume,
-        # the same convolution has not this exception.
+        # the same convolution is no exception.
         return tf.nn.conv3d(large[:, None], kernel[None], [1, 1, 2, 2, 1], padding)[:, 0]
     return tf.nn.conv2d(large, kernel, 2, padding)
 
