@@ -24,7 +24,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from pix2pix.commands.inspect_dataset import inspect_dataset
 from pix2pix.options import Inspect
-from pix2pix.support.pictures import SUFFIXES, read_picture
+from pix2pix.support.picture_files import SUFFIXES, read_picture
 from pix2pix.support.synthetic import draw_facade
 from pix2pix.support.terminal import UserError
 

@@ -23,14 +23,8 @@ from pix2pix.options import Translate
 from pix2pix.support.files import map_ahead, replace_when_complete
 from pix2pix.support.notebook import PictureFiles, live_output
 from pix2pix.support.pair_folders import read_pair
-from pix2pix.support.pictures import (
-    SUFFIXES,
-    convert_channels,
-    from_pixels,
-    resize,
-    to_pixels,
-    write_picture,
-)
+from pix2pix.support.picture_files import SUFFIXES, write_picture
+from pix2pix.support.pictures import convert_channels, from_pixels, resize, to_pixels
 from pix2pix.support.terminal import UsageError, UserError, say_progress, say_row
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import matplotlib.figure
 from PIL import Image
 
-from pix2pix.support.pictures import SUFFIXES
+from pix2pix.support.picture_files import SUFFIXES
 from pix2pix.support.terminal import in_notebook
 
 LINES_SHOWN = 10  # of what was said, the last ones

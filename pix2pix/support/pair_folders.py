@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pix2pix.support.pictures import SUFFIXES, drop_opaque_alpha, read_picture
+from pix2pix.support.picture_files import SUFFIXES, read_picture
+from pix2pix.support.pictures import drop_opaque_alpha
 from pix2pix.support.terminal import UserError, say_row
 
 SPLITS = ("train", "val", "test")

@@ -19,7 +19,8 @@ from pix2pix.commands.trained_run import open_run
 from pix2pix.commands.translate import place_windows
 from pix2pix.commands.translate import translate as run_translate
 from pix2pix.options import Translate
-from pix2pix.support.pictures import LUMA, from_pixels, read_picture, resize, to_pixels
+from pix2pix.support.picture_files import read_picture
+from pix2pix.support.pictures import LUMA, from_pixels, resize, to_pixels
 from pix2pix.support.terminal import UsageError, UserError
 
 

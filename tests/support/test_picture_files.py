@@ -1,0 +1,228 @@
+"""Every format read right or refused in one line."""
+
+import io
+import struct
+import sys
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from pix2pix.support.picture_files import read_picture
+from pix2pix.support.pictures import resize
+from pix2pix.support.terminal import UserError
+
+rng = np.random.default_rng(0)
+GREY = rng.integers(0, 256, (6, 9, 1), dtype=np.uint8)
+RGB = rng.integers(0, 256, (6, 9, 3), dtype=np.uint8)
+RGBA = rng.integers(0, 256, (6, 9, 4), dtype=np.uint8)
+DEEP = {n: rng.integers(0, 2**16, (6, 9, n), dtype=np.uint16) for n in (1, 2, 3, 4)}
+
+
+def picture(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+@pytest.mark.parametrize("pixels", [GREY, RGB, RGBA], ids=["grey", "RGB", "RGBA"])
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".webp", ".tif", ".tiff", ".PNG"])
+def test_formats_without_loss_keep_every_value(tmp_path, suffix, pixels):
+    if suffix == ".bmp" and pixels.shape[2] == 4:
+        pytest.skip("Pillow writes no alpha to BMP")
+    path = tmp_path / f"picture{suffix}"
+    picture(pixels).save(path, **({"lossless": True, "exact": True} if suffix == ".webp" else {}))
+    grey_webp = suffix == ".webp" and pixels.shape[2] == 1  # WebP knows no grey
+    np.testing.assert_array_equal(read_picture(path), pixels.repeat(3, -1) if grey_webp else pixels)
+
+
+@pytest.mark.parametrize("pixels", [GREY, RGB], ids=["grey", "RGB"])
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".JPG"])
+def test_jpeg_is_what_another_decoder_makes_of_it(tmp_path, suffix, pixels):
+    path = tmp_path / f"picture{suffix}"
+    picture(pixels.repeat(8, 0).repeat(8, 1)).save(path, quality=95)
+    read = read_picture(path)
+    assert read.shape == (48, 72, pixels.shape[2])
+    expected = np.asarray(Image.open(path)).reshape(read.shape)
+    assert np.abs(read.astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_16_bit_png_keeps_every_value(tmp_path, channels):
+    (tmp_path / "deep.png").write_bytes(tf.io.encode_png(DEEP[channels]).numpy())
+    read = read_picture(tmp_path / "deep.png")
+    assert read.dtype == np.uint16
+    np.testing.assert_array_equal(read, DEEP[channels])
+
+
+def test_16_bit_grey_tiff_keeps_every_value(tmp_path):
+    picture(DEEP[1]).save(tmp_path / "deep.tif")
+    np.testing.assert_array_equal(read_picture(tmp_path / "deep.tif"), DEEP[1])
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_16_bit_colour_tiff_keeps_every_value(tmp_path, channels):
+    tifffile = pytest.importorskip("tifffile")
+    extra = {"extrasamples": ["unassalpha"]} if channels == 4 else {}
+    tifffile.imwrite(tmp_path / "deep.tif", DEEP[channels], photometric="rgb", **extra)
+    read = read_picture(tmp_path / "deep.tif")
+    assert read.dtype == np.uint16
+    np.testing.assert_array_equal(read, DEEP[channels])
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_16_bit_tiffs_of_unusual_structure(tmp_path, compression):
+    tifffile = pytest.importorskip("tifffile")
+    path, options = tmp_path / "deep.tif", {"compression": compression}
+    planes = np.moveaxis(DEEP[3], -1, 0)
+    tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate", **options)
+    np.testing.assert_array_equal(read_picture(path), DEEP[3])
+    tifffile.imwrite(path, np.stack([DEEP[3], DEEP[3] // 2]), photometric="rgb", **options)
+    np.testing.assert_array_equal(read_picture(path), DEEP[3])  # the first page
+    tifffile.imwrite(path, DEEP[1][..., 0], photometric="miniswhite", **options)
+    np.testing.assert_array_equal(read_picture(path), 65535 - DEEP[1])
+    options |= {"photometric": "minisblack", "planarconfig": "contig"}
+    tifffile.imwrite(path, np.zeros((6, 9, 5), np.uint16), **options)
+    with pytest.raises(UserError, match="not a readable picture"):
+        read_picture(path)
+
+
+def test_16_bit_colour_tiff_without_its_reader(tmp_path, monkeypatch):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "deep.tif", DEEP[3], photometric="rgb")
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(UserError, match=r"deep.tif: pip install tifffile imagecodecs"):
+        read_picture(tmp_path / "deep.tif")
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_32_bits_are_refused(tmp_path, mode):
+    Image.new(mode, (4, 4)).save(tmp_path / "deep.tif")
+    with pytest.raises(UserError, match=r"deep.tif: .*32 bits a channel; convert it to 16"):
+        read_picture(tmp_path / "deep.tif")
+
+
+def test_of_an_animation_the_first_picture_is_taken(tmp_path):
+    frames = [Image.new("RGB", (5, 4), colour) for colour in ("red", "blue")]
+    for name in ("a.gif", "a.webp", "a.png"):
+        options = {"lossless": True} if name == "a.webp" else {}
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
+        expected = np.full((4, 5, 3), (255, 0, 0))
+        np.testing.assert_array_equal(read_picture(tmp_path / name), expected)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".tif", ".bmp"])
+def test_palettes_become_rgb(tmp_path, suffix):
+    palette = Image.fromarray(RGB).quantize(64)
+    palette.save(tmp_path / f"palette{suffix}")
+    read = read_picture(tmp_path / f"palette{suffix}")
+    np.testing.assert_array_equal(read, np.asarray(palette.convert("RGB")))
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png"])
+def test_a_transparent_palette_becomes_rgba(tmp_path, suffix):
+    palette = Image.new("P", (4, 4), 1)
+    palette.putpalette([0, 0, 0, 200, 100, 50])
+    palette.putpixel((0, 0), 0)
+    palette.save(tmp_path / f"palette{suffix}", transparency=0)
+    read = read_picture(tmp_path / f"palette{suffix}")
+    assert read.shape == (4, 4, 4)
+    assert read[0, 0, 3] == 0
+    assert read[1, 1].tolist() == [200, 100, 50, 255]
+
+
+def test_a_colour_that_stands_for_transparency_in_a_png(tmp_path):
+    for pixels, key in ((RGB, tuple(map(int, RGB[2, 3]))), (GREY, int(GREY[2, 3, 0]))):
+        picture(pixels).save(tmp_path / "keyed.png", transparency=key)
+        read = read_picture(tmp_path / "keyed.png")
+        np.testing.assert_array_equal(
+            read[..., :3], pixels.repeat(4 - pixels.shape[2], -1)[..., :3]
+        )
+        expected = np.where((pixels == np.array(key)).all(-1), 0, 255)
+        np.testing.assert_array_equal(read[..., 3], expected)
+        assert read[2, 3, 3] == 0
+
+
+def test_black_and_white_and_cmyk(tmp_path):
+    for suffix in (".png", ".tif", ".bmp"):
+        Image.fromarray(GREY[..., 0] > 127).save(tmp_path / f"two{suffix}")
+        read = read_picture(tmp_path / f"two{suffix}")
+        np.testing.assert_array_equal(read, np.where(GREY > 127, 255, 0))
+    for suffix in (".tif", ".jpg"):
+        Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / f"cmyk{suffix}")
+        read = read_picture(tmp_path / f"cmyk{suffix}")
+        assert read.shape == (8, 8, 3)
+        assert np.abs(read - np.array([255.0, 0, 0])).max() <= 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+def test_pictures_are_turned_as_the_camera_was_held(tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    blocks = Image.fromarray(RGB.repeat(8, 0).repeat(8, 1))
+    path = tmp_path / f"turned{suffix}"
+    blocks.save(path, exif=exif, **({"lossless": True} if suffix == ".webp" else {}))
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+    read = read_picture(path)
+    assert read.shape == ((48, 72, 3) if orientation < 5 else (72, 48, 3)) == expected.shape
+    assert np.abs(read.astype(int) - expected).max() <= 2
+
+
+def test_a_deep_png_is_turned_too(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    encoded = tf.io.encode_png(DEEP[3]).numpy()
+    body = exif.tobytes().removeprefix(b"Exif\0\0")
+    check = struct.pack(">I", zlib.crc32(b"eXIf" + body))
+    chunk = struct.pack(">I", len(body)) + b"eXIf" + body + check
+    (tmp_path / "turned.png").write_bytes(encoded[:33] + chunk + encoded[33:])
+    read = read_picture(tmp_path / "turned.png")
+    np.testing.assert_array_equal(read, np.rot90(DEEP[3], -1))
+
+
+def test_a_wrong_suffix_does_no_harm(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "picture.png")
+    (tmp_path / "picture.png").rename(tmp_path / "picture.jpg")
+    np.testing.assert_array_equal(read_picture(tmp_path / "picture.jpg"), RGB)
+
+
+def test_forty_megapixels(tmp_path):
+    rows = np.linspace(0, 255, 5000).astype(np.uint8)[:, None].repeat(8000, 1)
+    Image.fromarray(rows).save(tmp_path / "large.png", compress_level=1)
+    read = read_picture(tmp_path / "large.png")
+    np.testing.assert_array_equal(read[..., 0], rows)
+    small = resize(read, (32, 32))
+    assert np.abs(small[..., 0] - np.linspace(4, 251, 32)[:, None]).max() <= 1
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".bmp", ".webp", ".tif"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "one byte"])
+def test_a_damaged_file_is_named_in_one_line(tmp_path, suffix, damage):
+    whole = io.BytesIO()
+    Image.fromarray(RGB.repeat(8, 0).repeat(8, 1)).save(
+        whole, Image.registered_extensions()[suffix]
+    )
+    data = {
+        "cut": whole.getvalue()[: len(whole.getvalue()) * 2 // 3],
+        "empty": b"",
+        "text": b"<html>404 Not Found</html>",
+        "one byte": b"\x89",
+    }[damage]
+    (tmp_path / f"broken{suffix}").write_bytes(data)
+    with pytest.raises(UserError) as refusal:
+        read_picture(tmp_path / f"broken{suffix}")
+    message = str(refusal.value)
+    assert message.startswith(f"{tmp_path}/broken{suffix}: not a readable picture (")
+    assert "\n" not in message
+
+
+def test_one_wrong_bit_in_a_png_is_noticed(tmp_path):
+    whole = io.BytesIO()
+    Image.fromarray(RGB).save(whole, "PNG")
+    for place in range(45, len(whole.getvalue()) - 16, 7):  # in the compressed pixels
+        data = bytearray(whole.getvalue())
+        data[place] ^= 4
+        (tmp_path / "flipped.png").write_bytes(data)
+        with pytest.raises(UserError, match="not a readable picture"):
+            read_picture(tmp_path / "flipped.png")
