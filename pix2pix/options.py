@@ -15,6 +15,7 @@ from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin, get
 import tyro
 from tyro.conf import Positional
 
+from pix2pix.support.sides import PHOTOS, Side
 from pix2pix.support.terminal import UsageError
 
 
@@ -50,7 +51,13 @@ class Options:
     def __post_init__(self) -> None:
         for name, kind in types_of(type(self)).items():
             value = getattr(self, name)
-            if is_path(kind) and isinstance(value, str | os.PathLike):
+            if isinstance(value, list):  # as JSON has it
+                value = tuple(value)
+                object.__setattr__(self, name, value)
+            if isinstance(value, tuple) and is_path(kind):
+                paths = tuple(map(Path, value))
+                object.__setattr__(self, name, paths[0] if len(paths) == 1 else paths)
+            elif is_path(kind) and isinstance(value, str | os.PathLike):
                 object.__setattr__(self, name, Path(value))
             elif isinstance(value, os.PathLike):
                 object.__setattr__(self, name, os.fspath(value))
@@ -64,7 +71,7 @@ def types_of(options: type) -> dict[str, object]:
 
 def is_path(kind: object) -> bool:
     """Tell whether a type is that of a path."""
-    return kind is Path or Path in get_args(kind)
+    return kind is Path or any(is_path(each) for each in get_args(kind))
 
 
 @dataclass(frozen=True)
@@ -74,8 +81,9 @@ class DataOptions(Options):
     dataset: str = "facades"
     """facades, maps, cityscapes, edges2shoes, edges2handbags or night2day (downloaded once), your
     own folder, or synthetic, drawn on the spot. Coming first, it needs no --dataset before it."""
-    source_dir: Unset[Path] = None
-    """Instead of a dataset: the folder of the sources, A, paired by file name with target_dir."""
+    source_dir: Unset[tuple[Path, ...]] = None  # if it is one, a path
+    """Instead of a dataset: the folder of the sources, A, paired by file name with target_dir.
+    Several folders, if several pictures make a source together: their channels are stacked."""
     target_dir: Unset[Path] = None
     """The folder of the targets, B."""
     direction: Unset[Literal["AtoB", "BtoA"]] = None
@@ -115,6 +123,17 @@ class PictureOptions(Options):
     """1 is grey, 3 RGB, 4 RGB with transparency. Default: what the pictures have."""
     target_channels: Unset[Literal[1, 3, 4]] = None
     """The same for the targets."""
+    labels: Literal["none", "source", "target", "both", "auto"] = "none"
+    """Which side is a label map: its colours are classes, with nothing in between. The networks get
+    one channel for each class of a source; targets are made in the exact colours. auto: those that
+    have the few even colours of one."""
+    classes: Unset[Path] = None
+    """A text file with the classes, a line each: NUMBER RED GREEN BLUE NAME. Default: found in the
+    training pictures."""
+    range: tuple[str, ...] = ()
+    """What is black and white in pictures of more than 8 bits: LOW HIGH, or those of the sources
+    and those of the targets; auto: where nearly all numbers of the training pictures lie, each:
+    the same for each channel. Default: what 16 bits can hold, and each for 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +206,16 @@ class RunOptions(Options):
 @dataclass(frozen=True)
 class Train(RunOptions, LearningOptions, NetworkOptions, PictureOptions, DataOptions):
     """Train a generator on pairs of pictures; started again, go on where it stopped."""
+
+    source = target = PHOTOS  # what pictures mean, until some have been seen
+
+
+@dataclass(frozen=True)
+class SettledTrain(Train):
+    """The options of a training, completed by what its pictures decide."""
+
+    source: Side = PHOTOS
+    target: Side = PHOTOS
 
 
 @dataclass(frozen=True)
@@ -307,10 +336,16 @@ def possible_halvings(options: Train) -> int:
     return count
 
 
+def source_folders(options: Train) -> tuple[Path, ...]:
+    """List the folders of --source-dir."""
+    one = isinstance(options.source_dir, Path)
+    return (options.source_dir,) if one else options.source_dir or ()
+
+
 def dataset_name(options: Train) -> str:
     """Name the dataset, or the two folders in its place, in messages."""
     if options.source_dir:
-        return f"{options.source_dir} and {options.target_dir}"
+        return " and ".join(map(str, [*source_folders(options), options.target_dir]))
     return options.dataset
 
 
@@ -318,7 +353,7 @@ def run_folder(options: Train) -> Path:
     """Return the folder in which the run lives."""
     folders = [options.dataset]
     if options.source_dir:
-        folders = [folder for folder in (options.source_dir, options.target_dir) if folder]
+        folders = [*source_folders(options), *filter(None, [options.target_dir])]
     name = "_to_".join(os.path.basename(os.path.abspath(folder)) for folder in folders)
     if options.task != Train.task:
         name += f"-{options.task}"
@@ -366,7 +401,11 @@ def check_types(options: Train) -> None:
         elif kind is float:
             rule, is_right = "a number", is_a(value, int | float)
         elif name == "dataset" or is_path(kind):
-            rule, is_right = "a path", is_a(value, str | Path)
+            several = value if isinstance(value, tuple) and name == "source_dir" else [value]
+            rule, is_right = "a path", all(is_a(each, str | Path) for each in several)
+        elif get_origin(kind) is tuple:
+            rule = "a list of numbers and words"
+            is_right = isinstance(value, tuple) and all(is_a(each, str) for each in value)
         else:
             names = [each.__name__ for each in kinds]
             rule, is_right = "of type " + " or ".join(names), is_a(value, kind)
@@ -389,11 +428,29 @@ def check_data(options: Train) -> None:
         raise UsageError("What an imported run was trained on is not known. Name it: --dataset.")
     rule = f"{', '.join(DATASETS)} or an existing folder, and left out where there is --source-dir"
     require(sound_dataset, options, "dataset", rule)
-    require(Path(source or ".").is_dir(), options, "source_dir", "an existing folder")
+    folders = all(folder.is_dir() for folder in source_folders(options))
+    require(folders, options, "source_dir", "existing folders")
     require(Path(target or ".").is_dir(), options, "target_dir", "an existing folder")
     if bool(source) != bool(target):
         raise UsageError("--source-dir and --target-dir must be given together.")
     require(0 <= options.holdout < 1, options, "holdout", "at least 0 and below 1")
+    if options.classes and options.labels == "none":
+        raise UsageError("--classes is for label maps: which side is one? --labels source, say.")
+    numbers = [each for each in options.range if is_number(each)]
+    words = options.range in ((), ("auto",), ("each",))
+    rule = "LOW HIGH (of both sides, or of sources and targets), auto or each"
+    counts = len(numbers) == len(options.range) in (2, 4)
+    limits = [float(number) for number in numbers]
+    ordered = all(low < high for low, high in zip(limits[::2], limits[1::2], strict=False))
+    require(words or (counts and ordered), options, "range", rule)
+
+
+def is_number(text: str) -> bool:
+    """Tell whether a text is a number that a picture can hold."""
+    try:
+        return abs(float(text)) < 1e38
+    except ValueError:
+        return False
 
 
 def check_sizes(options: Train) -> None:

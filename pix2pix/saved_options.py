@@ -4,10 +4,11 @@ Loads neither TensorFlow nor Keras, as the command line needs it before them.
 """
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import fields, replace
 from pathlib import Path
 
-from pix2pix.options import Train, check_types, is_a, run_folder, types_of
+from pix2pix.options import SettledTrain, Train, check_types, is_a, run_folder, types_of
+from pix2pix.support.sides import side_from_saved
 from pix2pix.support.terminal import UsageError, UserError
 
 
@@ -34,7 +35,13 @@ def read_config(path: Path) -> dict:
 
 def to_saved(options: Train) -> dict:
     """Turn options into what config.json holds of them."""
-    return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()}
+    saved = {}
+    for field in fields(Train):
+        value = getattr(options, field.name)
+        if isinstance(value, tuple):
+            value = [str(each) for each in value]
+        saved[field.name] = str(value) if isinstance(value, Path) else value
+    return saved
 
 
 def saved_options(saved: dict) -> dict[str, object]:
@@ -53,6 +60,16 @@ def saved_options(saved: dict) -> dict[str, object]:
 def from_saved(saved: dict) -> Train:
     """Turn the content of a config.json into the options of its run."""
     return Train(**saved_options(saved))
+
+
+def settle(options: Train, found: dict) -> SettledTrain:
+    """Complete options with what the pictures have decided, as config.json holds it."""
+    values = {field.name: getattr(options, field.name) for field in fields(Train)}
+    values |= {name: value for name, value in found.items() if name in values}
+    settled = SettledTrain(**values)
+    source = side_from_saved(found.get("source", {}), settled.source_channels)
+    target = side_from_saved(found.get("target", {}), settled.target_channels)
+    return replace(settled, source=source, target=target)
 
 
 def changed_fields(options: Train) -> set[str]:

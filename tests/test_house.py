@@ -50,7 +50,7 @@ def functions(tree: ast.Module) -> list[ast.FunctionDef]:
 
 
 def test_no_file_is_long():
-    limits = {SCRIPT: 1150}
+    limits = {SCRIPT: 1200}
     lengths = {file: len(file.read_text().splitlines()) for file in FILES}
     assert by_file({f: n for f, n in lengths.items() if n > limits.get(f, 450)}) == {}
 

@@ -15,9 +15,10 @@ from image_to_image_translation import (
     find_splits,
     refuse_broken,
 )
+from pix2pix.commands.class_scores import target_scores
 from pix2pix.commands.judge import judge_scores, open_judge
 from pix2pix.commands.metrics import METRICS, feature_scores, load_inception, measure_pairs
-from pix2pix.commands.report import extra_tables, write_report
+from pix2pix.commands.report import score_tables, write_report
 from pix2pix.commands.trained_run import TrainedRun, open_run
 from pix2pix.options import Evaluate, Train, dataset_name
 from pix2pix.support.notebook import Report, live_output
@@ -44,6 +45,8 @@ def evaluate(options: Evaluate) -> Report:
     step, mean = list(steps.items())[-1]
     summary = {"run": str(options.run), "split": name, "warnings": warnings}
     summary |= {"size": trained.task.size, "step": step, "mean": mean}
+    if trained.config.target.classes:
+        summary["labels"] = target_scores(trained, split)
     if judge:
         judged = judge_scores(judge, trained, split)
         summary |= {"judged_by": str(options.judge), "judge": judged}
@@ -128,10 +131,10 @@ def load_weights(trained: TrainedRun, path: Path) -> None:
 
 
 def say_extras(summary: dict) -> None:
-    """Say the warnings, and the scores of --judge and --fid."""
+    """Say the warnings, and the scores of labels, --judge and --fid."""
     for warning in summary["warnings"]:
         say_row("Careful", warning)
-    for table in extra_tables(summary):
+    for table in score_tables(summary):
         for row in table["rows"]:
             cells = zip(table["columns"], row, strict=True)
             say_row(table["title"], ", ".join(f"{name} {value}".strip() for name, value in cells))

@@ -108,13 +108,21 @@ def page_content(summary: dict, rows: list[dict], plot: str) -> dict:
 
 
 def extra_tables(summary: dict) -> list[dict]:
-    """Return the scores of --judge and --fid as tables of text."""
+    """Return all scores of labels, --judge and --fid as tables of text, classes one by one too."""
+    tables = score_tables(summary)
+    return tables + class_tables(summary["labels"]) if "labels" in summary else tables
+
+
+def score_tables(summary: dict) -> list[dict]:
+    """Return the scores of labels, --judge and --fid as tables of text."""
     tables = []
+    columns = ["", "per-pixel accuracy", "per-class accuracy", "class IoU"]
+    if "labels" in summary:
+        row = label_row("generated labels", summary["labels"])
+        note = "How many pixels of the generated label maps are of the right class."
+        tables.append({"title": "Labels", "note": note, "columns": columns, "rows": [row]})
     if "judge" in summary:
-        columns = ["", "per-pixel accuracy", "per-class accuracy", "class IoU"]
-        rows = []
-        for kind, scores in summary["judge"].items():
-            rows.append([f"{kind} photos", *(f"{value:.3f}" for value in scores.values())])
+        rows = [label_row(f"{kind} photos", scores) for kind, scores in summary["judge"].items()]
         note = (
             f"How well {summary['judged_by']} reads the labels back; real photos are the ceiling."
         )
@@ -124,3 +132,25 @@ def extra_tables(summary: dict) -> list[dict]:
         table = {"title": "Features", "note": NOT_THE_PAPERS_FID, "columns": ["FID ↓", "KID ↓"]}
         tables.append({**table, "rows": [row]})
     return tables
+
+
+def label_row(title: str, scores: dict[str, float]) -> list[str]:
+    """Return a row with the three scores of label maps."""
+    names = ("per_pixel_accuracy", "per_class_accuracy", "class_iou")
+    return [title, *(f"{scores[name]:.3f}" for name in names)]
+
+
+def class_tables(labels: dict) -> list[dict]:
+    """Return the scores of each class, and what it was taken for, as tables of text."""
+    names, rows, taken = [row["name"] for row in labels["classes"]], [], []
+    for row, counts in zip(labels["classes"], labels["confusion"], strict=True):
+        rows.append([row["name"], *(f"{row[name]:.3f}" for name in ("share", "accuracy", "iou"))])
+        total = max(1, sum(counts))
+        taken.append([row["name"], *(f"{100 * count / total:.0f}" for count in counts)])
+    note = "The share of each class in the ground truth, how much of it is right, and its IoU."
+    columns = ["", "share", "accuracy", "IoU"]
+    confusion_note = "What the pixels of each class (a row) became (columns), in percent."
+    return [
+        {"title": "Classes", "note": note, "columns": columns, "rows": rows},
+        {"title": "Confusion", "note": confusion_note, "columns": ["", *names], "rows": taken},
+    ]

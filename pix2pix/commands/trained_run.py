@@ -1,7 +1,7 @@
 """A trained run, opened from its folder or its generator.keras; and pictures made ready for it."""
 
 import zipfile
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from image_to_image_translation import dropout_layers, task_of
-from pix2pix.options import Train
-from pix2pix.saved_options import from_saved, read_config
-from pix2pix.support.pictures import convert_channels, from_pixels
+from pix2pix.options import SettledTrain, Train
+from pix2pix.saved_options import from_saved, read_config, settle
+from pix2pix.support.pictures import to_values
 from pix2pix.support.tasks import Task
 from pix2pix.support.terminal import UserError, first_line
 
@@ -22,7 +22,7 @@ class TrainedRun:
 
     folder: Path
     generator: keras.Model
-    config: Train  # with what its pictures have decided
+    config: SettledTrain  # with what its pictures have decided
     settings: dict  # as in config.json
     example: np.ndarray  # a batch of one source
 
@@ -74,16 +74,14 @@ def open_run(run: Path) -> TrainedRun:
     except Exception as error:  # Keras, HDF5 and zipfile raise a dozen kinds
         raise UserError(f"{file}: not a sound generator.keras ({first_line(error)}).") from error
     generator.trainable = False  # so that batch normalisation stays as it is even with dropout on
-    options = from_saved(settings)
-    names = {field.name for field in fields(options)} & settings["found"].keys()
-    config = replace(options, **{name: settings["found"][name] for name in names})
+    config = settle(from_saved(settings), settings["found"])
     return TrainedRun(file.parent, generator, config, settings, example)
 
 
 def prepare_source(pixels: np.ndarray, trained: TrainedRun) -> tf.Tensor:
     """Turn a picture [height, width, channels] into the source that the generator gets of it."""
-    source = from_pixels(convert_channels(pixels, trained.config.source_channels))
-    return trained.task.prepare(source)
+    config = trained.config
+    return trained.task.prepare(to_values(pixels, config.source_channels, config.source))
 
 
 def set_noise(generator: keras.Model, seed: int, sample: int) -> None:

@@ -42,6 +42,11 @@ def read_picture(path: Path) -> np.ndarray:
     return turn_upright(pixels, orientation)
 
 
+def holds_measurements(path: Path) -> bool:
+    """Tell whether the channels of a file are measurements, not colours and transparency."""
+    return path.suffix.lower() in (".npy", ".npz")
+
+
 def decode_png(path: Path, image: Image.Image) -> np.ndarray:
     """Decode a PNG with TensorFlow, which is faster, minds checksums, and knows 16 bits."""
     encoded = path.read_bytes()

@@ -149,13 +149,13 @@ def test_pairs_are_made_by_name_and_never_by_order(tmp_path):
     ]
 
 
-def test_pictures_of_different_size_are_no_pair(tmp_path):
+def test_pictures_of_different_shapes_are_no_pair(tmp_path):
     write(tmp_path / "A/1.png", 1, (8, 6))
     write(tmp_path / "B/1.png", 1, (8, 7))
     (pair,) = find_pairs(tmp_path, None, photos=False, holdout=0.1, seed=0)["train"].pairs
     with pytest.raises(UserError) as refusal:
         pair.read()
-    expected = f"{tmp_path}/A/1.png: differs in size from {tmp_path}/B/1.png (6×8 and 7×8)"
+    expected = f"{tmp_path}/A/1.png: differs in shape from {tmp_path}/B/1.png (6×8 and 7×8)"
     assert str(refusal.value) == expected
 
 
