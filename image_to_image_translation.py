@@ -166,6 +166,8 @@ def check_options(options: Train) -> None:
     if task.from_photos:
         require(not options.source_channels, options, "source_channels", "left to --task")
         require(not options.target_channels, options, "target_channels", "left to --task")
+        require(options.labels == "none", options, "labels", "none with this --task")
+        require(options.range != ("each",), options, "range", "auto or LOW HIGH with this --task")
 
 
 @dataclass(frozen=True)
@@ -366,15 +368,13 @@ def some_pictures(split: CheckedSplit, place: int) -> Iterator[np.ndarray]:
 
 def find_sides(split: CheckedSplit, options: Train) -> list[Side]:
     """Find out what the pictures of a split mean: classes, or more than can be seen."""
-    titles, sides = ("source", "target"), []
+    titles, from_photos, sides = ("source", "target"), task_of(options).from_photos, []
     for place, (title, side) in enumerate(zip(titles, split.describe(), strict=False)):
         pictures = some_pictures(split, place)
         side = with_classes(side, pictures, options.classes, title, options.labels)
         bits = max(kinds[place].bits for kinds in split.kinds)
-        if bits > 8 and not side.classes:
-            usual = "auto" if task_of(options).from_photos else "each"
-            words = options.range or ((usual,) if bits == 32 else ())
-            side = with_ranges(side, some_pictures(split, place), words, title)
+        words = options.range or (("auto",) if bits == 32 and from_photos else ())
+        side = with_ranges(side, some_pictures(split, place), words, title, bits)
         sides.append(side)
     return sides
 

@@ -19,10 +19,11 @@ from image_to_image_translation import build_generator, generate, save_generator
 from pix2pix.commands.picture_signature import picture_function, translates_whole_pictures
 from pix2pix.commands.pytorch_weights import authors_name, to_pytorch
 from pix2pix.commands.trained_run import TrainedRun, open_run
-from pix2pix.options import Export, run_folder
+from pix2pix.options import Export, SettledTrain, picture_size, run_folder
 from pix2pix.support.devices import compute_in
 from pix2pix.support.files import replace_when_complete, write_text
 from pix2pix.support.notebook import live_output
+from pix2pix.support.sides import Side
 from pix2pix.support.terminal import UsageError, UserError, say_row
 
 MODEL_CARD = Path(__file__).parents[1] / "pages" / "model_card.md"
@@ -277,8 +278,62 @@ def card_values(trained: TrainedRun) -> dict[str, object]:
         "width": width,
         "source_channels": config.source_channels,
         "target_channels": config.target_channels,
-        "mode": {1: "L", 3: "RGB", 4: "RGBA"}[config.source_channels],
-        "source_note": trained.task.note,
+        "read_source": read_source_code(config),
+        "save_generated": save_generated_code(config.target),
+        "values": "pixels / 127.5 - 1"
+        if is_photo(config.source)
+        else "as the code below makes them",
+        "source_note": describe_source(trained),
         "normalise": norm,
         "authors": authors_name(config),
     }
+
+
+def is_photo(side: Side) -> bool:
+    """Tell whether a side has pictures that any program can open, in their whole range."""
+    return not (side.measured or side.ranges)
+
+
+def describe_source(trained: TrainedRun) -> str:
+    """Return what the model card says about the source, and about labels."""
+    notes = [trained.task.note]
+    for title, side in (("source", trained.config.source), ("result", trained.config.target)):
+        if side.parts:
+            parts = ", ".join(f"{part.name} ({part.channels})" for part in side.parts)
+            notes.append(f"The channels of a {title} are {parts}.")
+        if side.classes:
+            names = ", ".join(f"{label.name} {label.colour}" for label in side.classes)
+            notes.append(f"A {title} is a label map in the colours {names}.")
+    return " ".join(filter(None, notes))
+
+
+def read_source_code(config: SettledTrain) -> str:
+    """Return the code of the model card that makes a `source` of a file."""
+    (height, width), channels, side = picture_size(config), config.source_channels, config.source
+    shape = f".reshape(1, {height}, {width}, {channels})"
+    if is_photo(side):
+        method = "NEAREST" if side.classes else "BILINEAR"
+        mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+        size = f"({width}, {height}), Image.Resampling.{method}"
+        return (
+            f'picture = Image.open("picture.png").convert("{mode}").resize({size})\n'
+            f'source = np.asarray(picture, "float32"){shape} / 127.5 - 1'
+        )
+    return (
+        f'pixels = np.load("picture.npy")  # [{height}, {width}, {channels}]\n'
+        f'low, high = np.array({side.ranges}, "float32").T\n'
+        f"source = (2 * (pixels - low) / (high - low) - 1).clip(-1, 1){shape}"
+    )
+
+
+def save_generated_code(target: Side) -> str:
+    """Return the code of the model card that saves a `generated`."""
+    if is_photo(target):
+        return (
+            "pixels = np.uint8(np.rint((generated[0] + 1) * 127.5))\n"
+            'Image.fromarray(pixels.squeeze()).save("generated.png")'
+        )
+    return (
+        f'low, high = np.array({target.ranges}, "float32").T\n'
+        'np.save("generated.npy", (generated[0] + 1) / 2 * (high - low) + low)'
+    )

@@ -58,10 +58,10 @@ def find_classes(pictures: Iterable[np.ndarray]) -> tuple[LabelClass, ...]:
         colours = convert_channels(picture.astype(np.uint8), 3).astype(int)
         pixels += colours.shape[0] * colours.shape[1]
         if len(exact) <= MOST_FOUND:
-            exact += count_colours(colours)
+            exact.update(count_colours(colours))
         inner = colours[1:, 1:]
         steps = np.abs(inner - colours[:-1, 1:]), np.abs(inner - colours[1:, :-1])
-        even += count_colours(inner[np.maximum(*steps).max(axis=-1) <= EVEN])
+        even.update(count_colours(inner[np.maximum(*steps).max(axis=-1) <= EVEN]))
     if len(exact) <= MOST_FOUND:  # kept without loss: every colour is a class, however rare
         palette = [code for code, _ in exact.most_common()]
     else:
@@ -92,7 +92,7 @@ def is_index_map(picture: np.ndarray) -> bool:
 
 def gather_colours(counts: Counter[int]) -> list[int]:
     """Choose the colours that all others are like; none if too many are unlike all."""
-    codes = np.array(list(counts))
+    codes = np.array(list(counts), int)
     shares = np.array(list(counts.values())) / max(1, counts.total())
     colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1)
     palette, unlike = [], 0.0

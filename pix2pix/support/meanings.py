@@ -42,9 +42,19 @@ def settle_kind(kinds: Sequence[Kind], side: Side) -> Kind:
 
 
 def with_ranges(
-    side: Side, pictures: Iterable[np.ndarray], words: tuple[str, ...], title: str
+    side: Side,
+    pictures: Iterable[np.ndarray],
+    words: tuple[str, ...],
+    title: str,
+    bits: int,
 ) -> Side:
-    """Return a side with the numbers that are black and white, as the words of --range say."""
+    """Return a side with the numbers that are black and white, as the words of --range say.
+
+    Photos of 8 bits, and of 16 without such words, have their whole range."""
+    if side.classes or (bits == 8 and not side.measured):
+        return side
+    if not words and side.measured:
+        words = ("each",) if bits == 32 else ("0", str(2**bits - 1))
     if not words:
         return side
     if words[0] in ("auto", "each"):

@@ -42,18 +42,20 @@ def test_a_file_says_what_the_classes_are(tmp_path):
 
 
 def test_ranges_are_told_or_found():
-    assert with_ranges(PHOTOS, [], (), "source") == PHOTOS
-    told = with_ranges(PHOTOS, [], ("0", "4095"), "target")
+    assert with_ranges(PHOTOS, [], ("0", "9"), "source", bits=8) == PHOTOS
+    assert with_ranges(PHOTOS, [], (), "source", bits=16) == PHOTOS
+    assert with_ranges(Side(measured=True), [], (), "source", bits=16).ranges == ((0, 65535),)
+    told = with_ranges(PHOTOS, [], ("0", "4095"), "target", bits=16)
     assert told.ranges == ((0, 4095),)
     both = ("0", "1", "-5", "5")
-    assert with_ranges(PHOTOS, [], both, "source").ranges == ((0, 1),)
-    assert with_ranges(PHOTOS, [], both, "target").ranges == ((-5, 5),)
+    assert with_ranges(PHOTOS, [], both, "source", 32).ranges == ((0, 1),)
+    assert with_ranges(PHOTOS, [], both, "target", 32).ranges == ((-5, 5),)
     ramp = np.linspace([0, 100], [1000, 300], 40_000, dtype=np.float32).reshape(200, 200, 2)
-    (low, high), (low2, high2) = with_ranges(PHOTOS, [ramp], ("each",), "source").ranges
+    (low, high), (low2, high2) = with_ranges(PHOTOS, [ramp], ("each",), "source", 32).ranges
     np.testing.assert_allclose([low, high, low2, high2], [1, 999, 100.2, 299.8], atol=0.2)
-    ((low, high),) = with_ranges(PHOTOS, [ramp], ("auto",), "source").ranges
+    ((low, high),) = with_ranges(PHOTOS, [ramp], ("auto",), "source", 32).ranges
     np.testing.assert_allclose([low, high], [2, 998], atol=0.5)
-    flat = with_ranges(PHOTOS, [np.full((4, 4, 1), 7, np.float32)], ("auto",), "source")
+    flat = with_ranges(PHOTOS, [np.full((4, 4, 1), 7, np.float32)], ("auto",), "source", 32)
     assert flat.ranges == ((7, 8),)
 
 
