@@ -21,10 +21,21 @@ from pix2pix.commands.trained_run import TrainedRun, open_run, prepare_source, s
 from pix2pix.commands.video import frame_rate, is_video, read_frames, write_frames
 from pix2pix.options import Translate
 from pix2pix.support.files import map_ahead, replace_when_complete
+from pix2pix.support.label_maps import snap_to_classes
 from pix2pix.support.notebook import PictureFiles, live_output
-from pix2pix.support.pair_folders import read_pair
+from pix2pix.support.pair_folders import read_pair, read_whole, stack_channels
 from pix2pix.support.picture_files import SUFFIXES, write_picture
-from pix2pix.support.pictures import convert_channels, from_pixels, resize, to_pixels
+from pix2pix.support.pictures import (
+    convert_channels,
+    from_pixels,
+    problem_with,
+    resize,
+    shown_parts,
+    to_pixels,
+    to_results,
+    to_values,
+)
+from pix2pix.support.sides import PHOTOS, Side
 from pix2pix.support.terminal import UsageError, UserError, say_progress, say_row
 
 
@@ -34,6 +45,7 @@ class Job:
 
     path: Path
     results: list[Path]  # one, or as many as samples are asked for
+    partners: tuple[Path, ...] = ()  # other pictures that make the source with this one
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +74,8 @@ def translate(options: Translate) -> PictureFiles:
     """Translate pictures and videos; return the paths of the results."""
     if options.batch_size < 1 or options.samples < 0:
         raise UsageError("--batch-size must be above 0, and --samples not below.")
-    trained, found = open_run(options.run), find_jobs(options)
+    trained = open_run(options.run)
+    found = find_jobs(options, trained)
     jobs = [job for job in found if options.overwrite or not any(p.exists() for p in job.results)]
     problems = translate_pictures([job for job in jobs if not is_video(job.path)], trained, options)
     for job in jobs:
@@ -112,15 +125,36 @@ def find_inputs(names: tuple[str, ...], output: Path) -> dict[Path, Path]:
     return inputs
 
 
-def find_jobs(options: Translate) -> list[Job]:
+def find_partners(options: Translate) -> dict[Path, tuple[Path, ...]]:
+    """Find, for each input in the first of several folders, those of its name in the others.
+
+    Single pictures belong together whatever their names."""
+    first, *others = [find_inputs((name,), options.output) for name in options.inputs]
+    partners = dict.fromkeys(first, ())
+    for folder, inputs in zip(options.inputs[1:], others, strict=True):
+        by_name = {name.with_suffix(""): path for path, name in inputs.items()}
+        for path, name in first.items():
+            only = [*inputs] if len(first) == len(inputs) == 1 else [None]
+            partner = by_name.get(name.with_suffix(""), only[0])
+            if partner is None:
+                raise UserError(f"{path}: no partner in {folder}.")
+            partners[path] += (partner,)
+    return partners
+
+
+def find_jobs(options: Translate, trained: TrainedRun) -> list[Job]:
     """List the inputs and where their results go, no two to the same place."""
-    jobs, owners, inputs = [], {}, find_inputs(options.inputs, options.output)
+    parts, names, partners = trained.config.source.parts, options.inputs, {}
+    if parts and len(names) == len(parts):
+        partners, names = find_partners(options), names[:1]
+    jobs, owners, inputs = [], {}, find_inputs(names, options.output)
     if names_a_file(options.output) and len(inputs) > 1:
         what = f"a folder for {len(inputs):,} inputs"
         raise UsageError(f"--output must be {what}, not a file: {options.output}.")
     originals = {path.resolve() for path in inputs}
     for path, name in inputs.items():
-        job = Job(path, result_paths(path, name, options))
+        results = result_paths(path, name, trained, options)
+        job = Job(path, results, partners.get(path, ()))
         for result in job.results:
             other = owners.setdefault(result.resolve(), path)
             if other != path:
@@ -140,7 +174,7 @@ def names_a_file(output: Path) -> bool:
     return is_known and not output.is_dir()
 
 
-def result_paths(path: Path, name: Path, options: Translate) -> list[Path]:
+def result_paths(path: Path, name: Path, trained: TrainedRun, options: Translate) -> list[Path]:
     """Name the results of an input: one, or one for each sample."""
     if is_video(path) and options.samples:
         raise UsageError(f"--samples is for pictures, and {path} is a video.")
@@ -148,7 +182,9 @@ def result_paths(path: Path, name: Path, options: Translate) -> list[Path]:
     if names_a_file(options.output):
         result = options.output
     elif options.format != "same" and not is_video(path):
-        result = result.with_suffix(f".{options.format}")
+        deep = trained.target_bits == 32 or trained.config.target_channels > 4
+        suffix = "tif" if deep and options.format == "png" else options.format
+        result = result.with_suffix(f".{suffix}")
     if not options.samples or options.side_by_side:
         return [result]
     return [result.with_stem(f"{result.stem}-{k}") for k in range(1, options.samples + 1)]
@@ -223,11 +259,17 @@ def translate_video(job: Job, trained: TrainedRun, options: Translate) -> None:
 
 
 def load_picture(job: Job, trained: TrainedRun, options: Translate) -> Loaded:
-    """Read a picture, or the source half of a pair."""
-    pictures = read_pair((job.path,), side_by_side=options.pairs)
-    pixels = pictures[-1 if trained.config.direction == "BtoA" else 0]
-    if problem := trained.task.problem_with(pixels):
-        raise UserError(f"{job.path}: {problem}")
+    """Read a picture, or the source half of a pair, or the pictures that make a source."""
+    files, config = (job.path, *job.partners), trained.config
+    if job.partners:
+        pixels = stack_channels(files, [read_whole(file) for file in files])
+    else:
+        pictures = read_pair(files, side_by_side=options.pairs)
+        pixels = pictures[-1 if config.direction == "BtoA" else 0]
+    pixels = snap_to_classes(pixels, config.source.classes)
+    problem = problem_with(pixels, config.source_channels, config.source)
+    if problem := problem or trained.task.problem_with(pixels):
+        raise UserError(f"{job.path}: {problem}.")
     return load_pixels(job, pixels, trained, options)
 
 
@@ -241,9 +283,9 @@ def load_pixels(job: Job, pixels: np.ndarray, trained: TrainedRun, options: Tran
     elif config.fit == "crop":  # windows cover also what the training would have cut off
         scale = max(window[0] / height, window[1] / width)
         size = max(window[0], round(scale * height)), max(window[1], round(scale * width))
-        seen = resize(pixels, size)
+        seen = resize(pixels, size, side=config.source)
     else:
-        seen = resize(pixels, window)
+        seen = resize(pixels, window, side=config.source)
     rows = place_windows(seen.shape[0], window[0], zoom)
     columns = place_windows(seen.shape[1], window[1], zoom)
     return Loaded(job, pixels, seen, rows, columns)
@@ -271,8 +313,22 @@ def finish_pictures(
     loaded: Loaded, images: list[np.ndarray], trained: TrainedRun, options: Translate
 ) -> list[np.ndarray]:
     """Make what is written of what was generated of a picture."""
+    source, target = trained.config.source, trained.config.target
     images = [bring_to_full_size(image, loaded, trained, options) for image in images]
-    return [place_side_by_side([loaded.pixels, *images])] if options.side_by_side else images
+    if not options.side_by_side:
+        return images
+    columns = show_pixels(loaded.pixels, source)
+    for image in images:
+        columns += show_pixels(image, target)
+    return [place_side_by_side(columns)]
+
+
+def show_pixels(pixels: np.ndarray, side: Side) -> list[np.ndarray]:
+    """Return what is shown of a picture: itself, or pictures of what it measures."""
+    if not side.ranges:
+        return [pixels]
+    values = to_values(pixels, pixels.shape[2], side)
+    return [to_pixels(shown) for shown in shown_parts("", values, side).values()]
 
 
 def bring_to_full_size(
@@ -280,14 +336,19 @@ def bring_to_full_size(
 ) -> np.ndarray:
     """Bring a result to the size of its input, with what its task keeps of that in full detail."""
     height, width = (side * trained.task.zoom for side in loaded.pixels.shape[:2])
+    target, bits = trained.config.target, trained.target_bits
+    if target.classes and options.labels == "exact":
+        image = snap_to_classes(image, target.classes)
+    elif target.classes:
+        target = PHOTOS
     if keeps_resolution(trained, options) or image.shape[:2] == (height, width):
         return image[:height, :width]
-    image = resize(image, (height, width), Image.Resampling.BICUBIC)
+    image = resize(image, (height, width), Image.Resampling.BICUBIC, target)
     if not trained.task.keeps_source:
         return image
     source = prepare_source(loaded.pixels, trained)
-    generated = tf.constant(from_pixels(image))
-    return to_pixels(trained.task.restore_source(generated, source), 8 * image.itemsize)
+    generated = tf.constant(to_values(image, image.shape[2], target))
+    return to_results(trained.task.restore_source(generated, source), bits, target)
 
 
 def place_side_by_side(pictures: list[np.ndarray]) -> np.ndarray:
@@ -366,10 +427,12 @@ class Canvas:
     """A result that windows are blended into, row by row; only one row of them is kept in full."""
 
     def __init__(self, loaded: Loaded, trained: TrainedRun) -> None:
-        self.loaded, self.zoom, self.bits = loaded, trained.task.zoom, trained.target_bits
+        self.loaded, self.zoom = loaded, trained.task.zoom
+        self.bits, self.side = trained.target_bits, trained.config.target
         height, width = (side * self.zoom for side in loaded.seen.shape[:2])
         channels = trained.config.target_channels
-        self.whole = np.empty((height, width, channels), f"uint{self.bits}")
+        kind = np.float32 if self.bits == 32 else f"uint{self.bits}"
+        self.whole = np.empty((height, width, channels), kind)
         self.strip = np.zeros((trained.task.size[0], width, channels), np.float32)
         self.begin = 0  # of the strip, in the whole
         self.missing = len(loaded.rows) * len(loaded.columns)
@@ -392,11 +455,11 @@ class Canvas:
         """Let the strip begin at a row of pixels; what lies above no later window reaches."""
         done = top - self.begin
         if done:
-            self.whole[self.begin : top] = to_pixels(self.strip[:done], self.bits)
+            self.whole[self.begin : top] = to_results(self.strip[:done], self.bits, self.side)
             self.strip = np.concatenate([self.strip[done:], np.zeros_like(self.strip[:done])])
             self.begin = top
 
     def finish(self) -> np.ndarray:
         """Return the pixels of the result."""
-        self.whole[self.begin :] = to_pixels(self.strip, self.bits)
+        self.whole[self.begin :] = to_results(self.strip, self.bits, self.side)
         return self.whole

@@ -49,14 +49,24 @@ def to_pixels(values: tf.Tensor, bits: int = 8) -> np.ndarray:
 
 def to_values(pixels: np.ndarray, channels: int, side: Side) -> np.ndarray:
     """Turn a picture of a side into so many channels with values from -1 to 1."""
+    if problem := problem_with(pixels, channels, side):
+        raise UserError(f"A picture {problem}.")
     if not side.measured:
         pixels = convert_channels(pixels, channels)
-    elif pixels.shape[2] != channels:
-        raise UserError(f"a picture has {pixels.shape[2]} channels, others have {channels}.")
     if not side.ranges:
         return from_pixels(pixels)
     low, high = np.array(side.ranges, np.float32).T
     return (2 * (pixels - low) / (high - low) - 1).clip(-1, 1)
+
+
+def problem_with(pixels: np.ndarray, channels: int, side: Side) -> str:
+    """Say why a picture cannot be one of a side with so many channels; nothing if it can."""
+    count = pixels.shape[2]
+    if count != channels and (side.measured or count > 4):
+        return f"has {count} channels, and those of the training have {channels}"
+    if pixels.dtype == np.float32 and not side.ranges:
+        return "has 32 bits, and those of the training have 8 or 16"
+    return ""
 
 
 def to_results(values: np.ndarray, bits: int, side: Side) -> np.ndarray:
