@@ -15,7 +15,7 @@ from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin, get
 import tyro
 from tyro.conf import Positional
 
-from pix2pix.support.terminal import UsageError
+from pix2pix.support.terminal import UsageError, shorten
 
 
 @dataclass(frozen=True)
@@ -250,6 +250,10 @@ class Evaluate(Options):
     """Go on without broken pairs."""
     output: Unset[Path] = None
     """Default: results, in the run folder."""
+    data_dir: Path = DataOptions.data_dir
+    """Where archives are kept and unpacked; what the run says of that does not count."""
+    mirror: str = DataOptions.mirror
+    """Where archives are fetched from; what the run says of that does not count."""
 
 
 @dataclass(frozen=True)
@@ -327,6 +331,10 @@ def run_folder(options: Train) -> Path:
 
 # --- What values may be ---------------------------------------------------------------------------
 
+MOST = 10**12  # that a whole number may be: products of two still fit into 64 bits
+MOST_OF = {"generator_filters": 1024, "discriminator_filters": 1024, "batch_size": 4096}
+LONGEST_SIDE = 8192  # of the networks, in pixels
+
 
 def flag(field: str) -> str:
     """Spell a field of Train as on the command line."""
@@ -336,7 +344,8 @@ def flag(field: str) -> str:
 def require(condition: bool, options: Train, field: str, rule: str) -> None:
     """Refuse the value of a field unless the condition holds; `rule` says what it must be."""
     if not condition:
-        raise UsageError(f"{flag(field)} must be {rule}, not {getattr(options, field)}.")
+        value = shorten(str(getattr(options, field)))
+        raise UsageError(f"{flag(field)} must be {rule}, not {value}.")
 
 
 def check_train(options: Train) -> None:
@@ -362,7 +371,9 @@ def check_types(options: Train) -> None:
             same = [choice for choice in choices if is_a(value, type(choice)) and value == choice]
             rule, is_right = "one of " + ", ".join(map(str, choices)), bool(same)
         elif kind is int and name != "seed":
-            rule, is_right = "a whole number above 0", is_a(value, int) and value >= 1
+            most = MOST_OF.get(name, MOST)
+            rule = f"a whole number from 1 to {most:,}"
+            is_right = is_a(value, int) and 1 <= value <= most
         elif kind is float:
             rule, is_right = "a number", is_a(value, int | float)
         elif name == "dataset" or is_path(kind):
@@ -389,8 +400,8 @@ def check_data(options: Train) -> None:
         raise UsageError("What an imported run was trained on is not known. Name it: --dataset.")
     rule = f"{', '.join(DATASETS)} or an existing folder, and left out where there is --source-dir"
     require(sound_dataset, options, "dataset", rule)
-    require(Path(source or ".").is_dir(), options, "source_dir", "an existing folder")
-    require(Path(target or ".").is_dir(), options, "target_dir", "an existing folder")
+    require(os.path.isdir(source or "."), options, "source_dir", "an existing folder")
+    require(os.path.isdir(target or "."), options, "target_dir", "an existing folder")
     if bool(source) != bool(target):
         raise UsageError("--source-dir and --target-dir must be given together.")
     require(0 <= options.holdout < 1, options, "holdout", "at least 0 and below 1")
@@ -398,7 +409,9 @@ def check_data(options: Train) -> None:
 
 def check_sizes(options: Train) -> None:
     """Refuse an image size that the networks do not divide, and impossible depths and scales."""
-    readable = re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", str(options.image_size))
+    readable = re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5})?", str(options.image_size))
+    small_enough = not readable or max(picture_size(options)) <= LONGEST_SIDE
+    require(small_enough, options, "image_size", f"at most {LONGEST_SIDE} on each side")
     large_enough = bool(readable) and min(picture_size(options)) >= 32
     divisible = large_enough and (bool(options.depth) or possible_halvings(options) >= 5)
     require(

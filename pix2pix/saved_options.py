@@ -1,14 +1,32 @@
 """The options of a run on disk: its config.json, and options that are filled in from it.
 
-Loads neither TensorFlow nor Keras, as the command line needs it before them.
+Such a file may come from a stranger, so all of it is checked like a flag before it is used. Loads
+neither TensorFlow nor Keras, as the command line needs it before them.
 """
 
 import json
+import math
+import os
+import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from pix2pix.options import Train, check_types, is_a, run_folder, types_of
-from pix2pix.support.terminal import UsageError, UserError
+from pix2pix.options import (
+    MOST,
+    Train,
+    check_types,
+    flag,
+    is_a,
+    run_folder,
+    types_of,
+)
+from pix2pix.support.terminal import UsageError, UserError, first_line, on_one_line, shorten
+
+MOST_BYTES = 2**20  # of a config.json; it has one or two thousand
+DECIDED = ("direction", "source_channels", "target_channels", "depth")  # options, by the pictures
+ELSEWHERE = {"data_dir", "mirror"}  # places outside of a run: no file of another run names them
+LONGEST_NAME = 255  # bytes of a file or folder
+DEPTHS = (8, 16)  # bits of the targets
 
 
 def read_config(path: Path) -> dict:
@@ -16,20 +34,60 @@ def read_config(path: Path) -> dict:
 
     The path may lie within an archive, as it does in generator.keras."""
     try:
-        saved = json.loads(path.read_text())
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
+        saved = json.loads(content)
         unknown = saved.keys() - {field.name for field in fields(Train)} - {"found"}
         saved["found"] = dict(saved.get("found", {}))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path}: cannot be read as a configuration ({error}). Mend it, or name another one."
-        ) from error
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        what = f"cannot be read as a configuration ({first_line(error)})"
+        raise UserError(f"{path}: {what}. Mend it, or name another one.") from error
     if unknown:
-        raise UserError(f"{path}: {', '.join(sorted(unknown))} is no option of this program.")
+        names = shorten(", ".join(sorted(unknown)))
+        raise UserError(f"{path}: {names} is no option of this program.")
     try:
         check_types(from_saved(saved))
+        check_types(settled(saved))
+        check_found(saved["found"])
+        check_places(saved)
     except UsageError as error:
         raise UserError(f"{path}: {error}") from error
     return saved
+
+
+def check_found(found: dict) -> None:
+    """Refuse what no training can have found out about its pictures."""
+    bits, step, shape = (found.get(name) for name in ("target_bits", "step", "pair_shape"))
+    sides = shape if is_a(shape, list) and len(shape) == 2 else [None]
+    rules = {
+        "target_bits": (is_a(bits, int) and bits in DEPTHS, "8 or 16"),
+        "step": (is_a(step, int) and 0 <= step <= MOST, "a number of steps"),
+        "pair_shape": (all(is_a(side, int) and 1 <= side <= MOST for side in sides), "two sides"),
+        "pairs": (is_a(found.get("pairs"), str), "text"),
+    }
+    for name, (is_right, rule) in rules.items():
+        if found.get(name) is not None and not is_right:
+            value = shorten(str(found[name]))
+            raise UsageError(f"{name} must be {rule}, not {value}.")
+
+
+def check_places(saved: dict) -> None:
+    """Refuse places and names that no system could have."""
+    for name in ("output", "name", "data_dir"):
+        place = saved.get(name) or ""
+        if not can_be_path(place) or on_one_line(place) != place:
+            raise UsageError(f"{flag(name)} must be a path, not {shorten(place)}.")
+
+
+def can_be_path(text: str) -> bool:
+    """Tell whether a system could have a file or folder of that name."""
+    try:
+        longest = max(len(os.fsencode(part)) for part in ("", *Path(text).parts))
+    except ValueError:  # half a character of UTF-16, which JSON can spell
+        return False
+    return longest <= LONGEST_NAME
 
 
 def to_saved(options: Train) -> dict:
@@ -45,7 +103,7 @@ def saved_options(saved: dict) -> dict[str, object]:
         if value is None or name == "config":
             continue
         if kind is float and is_a(value, int):  # JSON knows no 1.0
-            value = float(value)
+            value = float(value) if abs(value) <= sys.float_info.max else math.inf
         values[name] = value
     return values
 
@@ -55,16 +113,26 @@ def from_saved(saved: dict) -> Train:
     return Train(**saved_options(saved))
 
 
+def settled(saved: dict) -> Train:
+    """Turn the content of a config.json into the options of its run, completed by what its pictures
+    have decided."""
+    decided = {name: saved["found"][name] for name in DECIDED if name in saved["found"]}
+    return from_saved(saved | decided)
+
+
 def changed_fields(options: Train) -> set[str]:
     """Name the fields that differ from their defaults."""
     return {f.name for f in fields(Train) if getattr(options, f.name) != f.default}
 
 
 def fill_in(options: Train, given: set[str]) -> Train:
-    """Take what was not given from --config or, without one, from the run that is there already."""
+    """Take what was not given from --config or, without one, from the run that is there already.
+
+    That run's folder is the user's own, but a --config may be a stranger's, so where to fetch from
+    and where to is not taken from it."""
     check_types(options)
     path = options.config or run_folder(options) / "config.json"
-    not_taken = set()
+    not_taken = set(ELSEWHERE)
     if not options.config:
         if not path.exists():
             return options

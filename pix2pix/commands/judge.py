@@ -5,7 +5,8 @@ more a generated photo looks like a real one. The paper takes a foreign network;
 and what it reads in the real photos is the best to hope for.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +46,19 @@ def open_judge(path: Path, trained: TrainedRun, labels: Split) -> Judge:
     if judge.task.size != trained.task.size:
         raise UserError(f"{path}: --judge must be trained at the same --image-size.")
     every = max(1, len(labels) // LABEL_MAPS)
-    palette = find_palette(labels.read(k)[0] for k in range(0, len(labels), every))
+    palette = find_palette(read_sound(labels, range(0, len(labels), every)))
     if not 2 <= len(palette) <= MOST_CLASSES:
         raise UserError(
             f"--judge needs label maps; these sources have {len(palette)} even colours."
         )
     return Judge(judge, palette)
+
+
+def read_sound(labels: Split, numbers: Iterable[int]) -> Iterator[np.ndarray]:
+    """Read the label maps of some pairs, but for those that are broken: they are not measured."""
+    for k in numbers:
+        with suppress(UserError):
+            yield labels.read(k)[0]
 
 
 def find_palette(labels: Iterable[np.ndarray]) -> np.ndarray:
