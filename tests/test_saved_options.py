@@ -32,7 +32,7 @@ FOUND = ["direction", "source_channels", "target_channels", "depth"]
 FOUND += ["target_bits", "step", "pairs", "pair_shape"]
 FIELDS = [field.name for field in dataclasses.fields(Train) if field.name != "config"]
 FIELDS += [f"found.{name}" for name in FOUND]
-SECONDS = 20  # that no refusal takes
+SECONDS = 60  # that no refusal takes, however busy the machine
 
 
 def spell(settings: dict, field: str, value: str) -> str:

@@ -184,20 +184,22 @@ def is_plain(part: dict) -> bool:
 
 def count_weights(weights: h5py.File) -> int:
     """Count the weights in a file, and refuse any that lie in another one."""
-    counts = []
+    counts, elsewhere = [], []
 
-    def refuse_link(name: str, link: object) -> None:
+    def note_link(name: str, link: object) -> None:
         if not isinstance(link, h5py.HardLink):
-            raise UserError(f"{WEIGHTS}: {name} is a link")
+            elsewhere.append(name)
 
-    def count_dataset(name: str, item: h5py.Group | h5py.Dataset) -> None:
+    def note_item(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Dataset):
-            if item.external or item.is_virtual:
-                raise UserError(f"{WEIGHTS}: {name} lies in another file")
             counts.append(math.prod(item.shape))
+            if item.external or item.is_virtual:
+                elsewhere.append(name)
 
-    weights.visititems_links(refuse_link)
-    weights.visititems(count_dataset)
+    weights.visititems_links(note_link)
+    weights.visititems(note_item)
+    if elsewhere:
+        raise UserError(f"{WEIGHTS}: {elsewhere[0]} lies elsewhere")
     return sum(counts)
 
 
