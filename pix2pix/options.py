@@ -16,7 +16,7 @@ import tyro
 from tyro.conf import Positional
 
 from pix2pix.support.sides import PHOTOS, Side
-from pix2pix.support.terminal import UsageError
+from pix2pix.support.terminal import UsageError, shorten
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,10 @@ class Options:
             if isinstance(value, list):  # as JSON has it
                 value = tuple(value)
                 object.__setattr__(self, name, value)
-            if isinstance(value, tuple) and is_path(kind):
+            texts = isinstance(value, tuple) and all(
+                isinstance(v, str | os.PathLike) for v in value
+            )
+            if texts and value and is_path(kind):
                 paths = tuple(map(Path, value))
                 object.__setattr__(self, name, paths[0] if len(paths) == 1 else paths)
             elif is_path(kind) and isinstance(value, str | os.PathLike):
@@ -283,6 +286,10 @@ class Evaluate(Options):
     """Go on without broken pairs."""
     output: Unset[Path] = None
     """Default: results, in the run folder."""
+    data_dir: Path = DataOptions.data_dir
+    """Where archives are kept and unpacked; what the run says of that does not count."""
+    mirror: str = DataOptions.mirror
+    """Where archives are fetched from; what the run says of that does not count."""
 
 
 @dataclass(frozen=True)
@@ -366,6 +373,10 @@ def run_folder(options: Train) -> Path:
 
 # --- What values may be ---------------------------------------------------------------------------
 
+MOST = 10**12  # that a whole number may be: products of two still fit into 64 bits
+MOST_OF = {"generator_filters": 1024, "discriminator_filters": 1024, "batch_size": 4096}
+LONGEST_SIDE = 8192  # of the networks, in pixels
+
 
 def flag(field: str) -> str:
     """Spell a field of Train as on the command line."""
@@ -375,7 +386,8 @@ def flag(field: str) -> str:
 def require(condition: bool, options: Train, field: str, rule: str) -> None:
     """Refuse the value of a field unless the condition holds; `rule` says what it must be."""
     if not condition:
-        raise UsageError(f"{flag(field)} must be {rule}, not {getattr(options, field)}.")
+        value = shorten(str(getattr(options, field)))
+        raise UsageError(f"{flag(field)} must be {rule}, not {value}.")
 
 
 def check_train(options: Train) -> None:
@@ -401,12 +413,15 @@ def check_types(options: Train) -> None:
             same = [choice for choice in choices if is_a(value, type(choice)) and value == choice]
             rule, is_right = "one of " + ", ".join(map(str, choices)), bool(same)
         elif kind is int and name != "seed":
-            rule, is_right = "a whole number above 0", is_a(value, int) and value >= 1
+            most = MOST_OF.get(name, MOST)
+            rule = f"a whole number from 1 to {most:,}"
+            is_right = is_a(value, int) and 1 <= value <= most
         elif kind is float:
             rule, is_right = "a number", is_a(value, int | float)
         elif name == "dataset" or is_path(kind):
             several = value if isinstance(value, tuple) and name == "source_dir" else [value]
-            rule, is_right = "a path", all(is_a(each, str | Path) for each in several)
+            is_right = bool(several) and all(is_a(each, str | Path) for each in several)
+            rule = "a path"
         elif get_origin(kind) is tuple:
             rule = "a list of numbers and words"
             is_right = isinstance(value, tuple) and all(is_a(each, str) for each in value)
@@ -432,9 +447,9 @@ def check_data(options: Train) -> None:
         raise UsageError("What an imported run was trained on is not known. Name it: --dataset.")
     rule = f"{', '.join(DATASETS)} or an existing folder, and left out where there is --source-dir"
     require(sound_dataset, options, "dataset", rule)
-    folders = all(folder.is_dir() for folder in source_folders(options))
+    folders = all(os.path.isdir(folder) for folder in source_folders(options))
     require(folders, options, "source_dir", "existing folders")
-    require(Path(target or ".").is_dir(), options, "target_dir", "an existing folder")
+    require(os.path.isdir(target or "."), options, "target_dir", "an existing folder")
     if bool(source) != bool(target):
         raise UsageError("--source-dir and --target-dir must be given together.")
     require(0 <= options.holdout < 1, options, "holdout", "at least 0 and below 1")
@@ -459,7 +474,9 @@ def is_number(text: str) -> bool:
 
 def check_sizes(options: Train) -> None:
     """Refuse an image size that the networks do not divide, and impossible depths and scales."""
-    readable = re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", str(options.image_size))
+    readable = re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5})?", str(options.image_size))
+    small_enough = not readable or max(picture_size(options)) <= LONGEST_SIDE
+    require(small_enough, options, "image_size", f"at most {LONGEST_SIDE} on each side")
     large_enough = bool(readable) and min(picture_size(options)) >= 32
     divisible = large_enough and (bool(options.depth) or possible_halvings(options) >= 5)
     require(

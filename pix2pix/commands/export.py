@@ -69,15 +69,34 @@ def export(options: Export) -> Path:
     if smaller and not any(FORMATS[name].has_smaller for name in options.formats):
         raise UsageError("--half and --int8 are for onnx and litert; name one with --formats.")
     folder.mkdir(parents=True, exist_ok=True)
-    with compute_in("float32"):
-        generator = build_generator(trained.config)
-    generator.set_weights(trained.generator.get_weights())
+    generator = rebuild_generator(trained, options.run)
     sections, written = card_sections(trained), {}
     for name in options.formats:
         written[name] = write_checked(name, sections[name], generator, trained, folder, options)
     write_text(folder / "README.md", model_card(sections, written, trained))
     say_row("Saved", f"{folder}, with a README.md that says how to use them")
     return folder
+
+
+def rebuild_generator(trained: TrainedRun, run: Path) -> keras.Model:
+    """Build the generator of a run anew, and refuse a run whose options make another network.
+
+    It is first built in a graph, where weights take no memory, however many they are."""
+    theirs = [weight.shape for weight in trained.generator.weights]
+    with compute_in("float32"):
+        with tf.Graph().as_default():
+            ours = [weight.shape for weight in build_generator(trained.config).weights]
+        if ours == theirs:
+            generator = build_generator(trained.config)
+            generator.set_weights(trained.generator.get_weights())
+            expected = generate(trained.generator, trained.example).numpy()
+            difference, _ = compare(generate(generator, trained.example).numpy(), expected)
+            if difference <= allowed_difference(generator, trained.example, expected):
+                return generator
+    raise UserError(
+        f"{run}: its options make another network than it has (task, generator_filters, depth, "
+        "normalization or upsampling)."
+    )
 
 
 # --- Formats --------------------------------------------------------------------------------------

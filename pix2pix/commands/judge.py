@@ -5,8 +5,12 @@ more a generated photo looks like a real one. The paper takes a foreign network;
 and what it reads in the real photos is the best to hope for.
 """
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from image_to_image_translation import CheckedSplit, Split, generate
 from pix2pix.commands.class_scores import count_readings, label_scores
@@ -40,11 +44,18 @@ def open_judge(path: Path, trained: TrainedRun, labels: Split) -> Judge:
         raise UserError(f"{path}: --judge must be trained at the same --image-size.")
     every = max(1, len(labels) // LABEL_MAPS)
     classes = trained.config.source.classes or find_classes(
-        labels.read(k)[0] for k in range(0, len(labels), every)
+        read_sound(labels, range(0, len(labels), every))
     )
     if not classes:
         raise UserError("--judge needs label maps; these sources have no few even colours.")
     return Judge(judge, classes)
+
+
+def read_sound(labels: Split, numbers: Iterable[int]) -> Iterator[np.ndarray]:
+    """Read the label maps of some pairs, but for those that are broken: they are not measured."""
+    for k in numbers:
+        with suppress(UserError):
+            yield labels.read(k)[0]
 
 
 def judge_scores(

@@ -23,7 +23,7 @@ from pix2pix.options import Translate
 from pix2pix.support.files import map_ahead, replace_when_complete
 from pix2pix.support.label_maps import snap_to_classes
 from pix2pix.support.notebook import PictureFiles, live_output
-from pix2pix.support.pair_folders import read_pair, read_whole, stack_channels
+from pix2pix.support.pair_folders import check_is_file, read_pair, read_whole, stack_channels
 from pix2pix.support.picture_files import SUFFIXES, write_picture
 from pix2pix.support.pictures import (
     convert_channels,
@@ -113,11 +113,11 @@ def find_inputs(names: tuple[str, ...], output: Path) -> dict[Path, Path]:
         paths = [Path(match) for match in matches]
         named = {path: Path(path.name) for path in paths if path.is_file()}
         for folder in paths:
-            holds_results = folder.resolve() in output.resolve().parents
+            holds_results = real_path(folder) in real_path(output).parents
             for path in sorted(folder.glob("**/[!.]*")):
                 is_known = path.suffix.lower() in SUFFIXES or is_video(path)
-                is_result = holds_results and output.resolve() in path.resolve().parents
-                if is_known and not is_result:
+                is_result = holds_results and real_path(output) in real_path(path).parents
+                if is_known and not is_result and not path.is_dir():
                     named[path] = path.relative_to(folder)
         if not named:
             raise UserError(f"{name}: no pictures there. Name pictures, folders or patterns.")
@@ -142,6 +142,11 @@ def find_partners(options: Translate) -> dict[Path, tuple[Path, ...]]:
     return partners
 
 
+def real_path(path: Path) -> Path:
+    """Return a path without links; unlike Path.resolve, also of a link that leads to itself."""
+    return Path(os.path.realpath(path))
+
+
 def find_jobs(options: Translate, trained: TrainedRun) -> list[Job]:
     """List the inputs and where their results go, no two to the same place."""
     parts, names, partners = trained.config.source.parts, options.inputs, {}
@@ -151,18 +156,18 @@ def find_jobs(options: Translate, trained: TrainedRun) -> list[Job]:
     if names_a_file(options.output) and len(inputs) > 1:
         what = f"a folder for {len(inputs):,} inputs"
         raise UsageError(f"--output must be {what}, not a file: {options.output}.")
-    originals = {path.resolve() for path in inputs}
+    originals = {real_path(path) for path in inputs}
     for path, name in inputs.items():
         results = result_paths(path, name, trained, options)
         job = Job(path, results, partners.get(path, ()))
         for result in job.results:
-            other = owners.setdefault(result.resolve(), path)
+            other = owners.setdefault(real_path(result), path)
             if other != path:
                 raise UserError(
                     f"{other} and {path} would both become {result}. Translate them one after the "
                     "other, or use --format same."
                 )
-            if result.resolve() in originals:
+            if real_path(result) in originals:
                 raise UserError(f"{result} is one of the inputs. Choose another --output.")
         jobs.append(job)
     return jobs
@@ -246,6 +251,7 @@ def translate_video(job: Job, trained: TrainedRun, options: Translate) -> None:
     def finish_frame(made: tuple[Loaded, list[np.ndarray]]) -> np.ndarray:
         return finish_pictures(*made, trained, options)[0]
 
+    check_is_file(job.path)
     rate = frame_rate(job.path)
     loaded = map_ahead(load_frame, read_frames(job.path, rate), options.batch_size)
     made = generate_pictures(loaded, trained, options)

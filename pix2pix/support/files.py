@@ -1,6 +1,7 @@
 """Files: written whole or not at all, locked, read ahead in threads, downloaded and unpacked."""
 
 import gzip
+import hashlib
 import http.client
 import os
 import shutil
@@ -19,6 +20,8 @@ import filelock
 from pix2pix.support.terminal import UserError, say, say_for_now, say_progress
 
 NETWORK_TIMEOUT = 60  # seconds without a byte before a download is given up
+PARTIAL = ".partial-"  # begins the name of what is not complete
+LONGEST_NAME = 255  # bytes of a file's name
 CHUNK = 2**20  # bytes that are read at a time
 CLASHES = (FileExistsError, IsADirectoryError, NotADirectoryError)  # of an archive with itself
 
@@ -29,7 +32,10 @@ CLASHES = (FileExistsError, IsADirectoryError, NotADirectoryError)  # of an arch
 @contextmanager
 def replace_when_complete(path: Path) -> Iterator[Path]:
     """Yield a name to write to; the file or folder takes its final name once it is complete."""
-    temporary = path.with_name(f".partial-{path.name}")
+    name = path.name
+    if len(os.fsencode(name)) > LONGEST_NAME - len(PARTIAL):
+        name = hashlib.sha256(os.fsencode(name)).hexdigest() + path.suffix
+    temporary = path.with_name(PARTIAL + name)
     try:
         yield temporary
         if temporary.is_dir() and path.is_dir():  # a file never takes the place of a folder

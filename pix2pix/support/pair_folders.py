@@ -13,7 +13,7 @@ import numpy as np
 from pix2pix.support.picture_files import SUFFIXES, holds_measurements, read_picture
 from pix2pix.support.pictures import drop_opaque_alpha
 from pix2pix.support.sides import Part, Side
-from pix2pix.support.terminal import UserError, say_row
+from pix2pix.support.terminal import UserError, on_one_line, say_row
 
 SPLITS = ("train", "val", "test")
 SIDES = (("A", "B"), ("input", "target"), ("input", "output"))
@@ -36,7 +36,7 @@ class FilePair:
     @cached_property
     def name(self) -> str:
         """Return what tells this pair from others without reading it: file names and sizes."""
-        return ", ".join(f"{file.name}, {file.stat().st_size} bytes" for file in self.files)
+        return ", ".join(f"{on_one_line(f.name)}, {size_of(f)} bytes" for f in self.files)
 
     @property
     def title(self) -> str:
@@ -69,6 +69,27 @@ class FoundPairs:
         return bool(self.pairs or self.problems)
 
 
+def size_of(file: Path) -> int:
+    """Return the bytes of a file; none if it cannot be reached, as behind a link to nowhere."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def check_is_file(path: Path) -> None:
+    """Refuse what only has the name of a picture: reading from a pipe would wait for ever."""
+    if os.path.isfile(path):
+        return
+    if os.path.isdir(path):
+        what = "a folder"
+    elif os.path.islink(path):
+        what = "a link that leads to no file"
+    else:
+        what = "no file but a pipe, a socket or a device" if path.exists() else "not there any more"
+    raise UserError(f"{path}: is {what}")
+
+
 def read_pair(files: Files, side_by_side: bool) -> list[np.ndarray]:
     """Read A and B, or the photo alone if there is only one, as [height, width, channels].
 
@@ -92,6 +113,7 @@ def read_pair(files: Files, side_by_side: bool) -> list[np.ndarray]:
 
 def read_whole(file: Path) -> np.ndarray:
     """Read a picture of a pair; transparency that is none is left away."""
+    check_is_file(file)
     pixels = read_picture(file)
     return pixels if holds_measurements(file) else drop_opaque_alpha(pixels)
 
@@ -205,8 +227,8 @@ def find_files(folders: Folders, deep: bool, side_by_side: bool) -> FoundPairs:
     matches = defaultdict(lambda: [[] for _ in folders])  # for each pair, the files of each folder
     for place, folder in enumerate(folders):
         for file in sorted(folder.glob("**/[!.]*" if deep else "[!.]*")):
-            below = file.relative_to(folder)
-            if file.suffix.lower() in SUFFIXES and below.parts[0] not in SPLITS:
+            below, known = file.relative_to(folder), file.suffix.lower() in SUFFIXES
+            if known and below.parts[0] not in SPLITS and not os.path.isdir(file):
                 key = str(below.with_suffix("") if len(folders) > 1 else file)
                 matches[key][place].append(file)
     found = FoundPairs()
@@ -217,7 +239,7 @@ def find_files(folders: Folders, deep: bool, side_by_side: bool) -> FoundPairs:
             found.pairs.append(FilePair(files, side_by_side))
         else:
             problem = f"no partner in {lacking[0]}" if lacking else "too many for one pair"
-            found.problems.append(f"{' and '.join(map(str, files))}: {problem}")
+            found.problems.append(on_one_line(f"{' and '.join(map(str, files))}: {problem}"))
     return found
 
 

@@ -1,15 +1,20 @@
 """What inspect says and draws of a dataset, before training."""
 
 import dataclasses
+import os
+import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import errors, flags, make_pair, small_task, start
+from helpers import evaluate, translate
 from PIL import Image
 
 import image_to_image_translation as script
 from pix2pix import command_line
 from pix2pix.commands.inspect_dataset import inspect_dataset
+from pix2pix.options import Inspect
 from pix2pix.support.tasks import TASKS
 from pix2pix.support.terminal import UserError
 
@@ -88,3 +93,51 @@ def test_what_a_person_types(small, pair_folder, capsys):
         f"error: {pair_folder}: 1 broken, see above. Mend or remove them, or train without them "
         "with --skip-broken.\n"
     )
+
+
+# --- what only looks like a picture ---
+
+
+def odd_folder(folder: Path) -> dict[str, str]:
+    """Put three pairs among files of all sorts; what is said of each of the others."""
+    for k, name in enumerate((f"{'x' * 251}.png", os.fsdecode(b"\xff\xfe.png"), "a\nb\x1b.png")):
+        make_pair(folder / name, seed=k)
+    (folder / "folder.png").mkdir()  # as any folder there it is passed over
+    (folder / "nowhere.png").symlink_to("gone")
+    (folder / "loop.png").symlink_to("loop.png")
+    os.mkfifo(folder / "pipe.png")
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(os.path.relpath(folder / "server.png"))  # whose paths are short
+    server.close()
+    (folder / "line\nbreak.png").touch()
+    odd = "is no file but a pipe, a socket or a device"
+    link = "is a link that leads to no file"
+    return {
+        "nowhere.png": link,
+        "loop.png": link,
+        "pipe.png": odd,
+        "server.png": odd,
+        "line\\nbreak.png": "not a readable picture",
+    }
+
+
+def test_files_that_are_none_are_broken_and_can_be_skipped(tmp_path, small, capsys):
+    said = odd_folder(tmp_path / "data/train")
+    options = {"dataset": str(tmp_path / "data"), "holdout": 0.0, "direction": "AtoB", "steps": 1}
+    config = dataclasses.replace(small, **options)
+    with pytest.raises(UserError, match="5 broken, see above"):
+        inspect_dataset(Inspect(**vars(config)))
+    broken = [row for row in capsys.readouterr().out.splitlines() if row.startswith("Broken")]
+    assert len(broken) == len(said)
+    for name, problem in said.items():
+        assert [row for row in broken if f"/{name}: {problem}" in row], name
+    with pytest.raises(UserError, match="pipe.png: is no file"):
+        script.train(config)
+    run = script.train(dataclasses.replace(config, skip_broken=True)).folder
+    assert len((run / "training_pairs.txt").read_bytes().splitlines()) == 3
+    assert "Skipped   5 broken" in capsys.readouterr().out
+    summary = evaluate(run, split="train", skip_broken=True)
+    assert summary["warnings"] == ["3 of these 3 pairs were trained on: this is no test."]
+    with pytest.raises(UserError, match="5 could not be translated"):
+        translate(run, tmp_path / "data/train", output=tmp_path / "out")
+    assert len(list((tmp_path / "out").iterdir())) == 3

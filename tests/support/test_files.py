@@ -190,3 +190,12 @@ def test_a_file_takes_its_name_only_when_it_is_complete(tmp_path):
     with pytest.raises(RuntimeError):
         fail()
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("file.txt", "old")]
+
+
+def test_names_as_long_as_can_be(tmp_path):
+    path = tmp_path / f"{'ä' * 125}x.txt"
+    write_text(path, "whole")
+    with replace_when_complete(path) as temporary:
+        assert temporary.suffix == ".txt"
+        temporary.write_text("new")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(path.name, "new")]

@@ -224,3 +224,9 @@ def test_a_hang_up_is_heeded_but_not_under_nohup():
     finally:
         signal.signal(signal.SIGHUP, handler)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_error_is_one_line_whatever_the_names_in_it():
+    error = terminal.UserError("a\nb\r\x1b[31m\u2028\udcff.png: broken")
+    assert str(error) == "a\\nb\\r\\x1b[31m\\u2028\udcff.png: broken"
+    assert len(str(terminal.UserError("x" * 10**6))) < 10_100
