@@ -21,7 +21,7 @@ from pix2pix.options import (
     run_folder,
     types_of,
 )
-from pix2pix.support.sides import side_from_saved
+from pix2pix.support.sides import Side, side_from_saved
 from pix2pix.support.terminal import UsageError, UserError, first_line, on_one_line, shorten
 
 MOST_BYTES = 2**20  # of a config.json; it has one or two thousand
@@ -56,8 +56,8 @@ def read_config(path: Path) -> dict:
         check_types(from_saved(saved | {k: saved["found"].get(k) for k in ("direction", "depth")}))
         settle(from_saved(saved), saved["found"])
         check_places(saved)
-    except (UsageError, ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise UserError(f"{path}: {first_line(error)}") from error
+    except UsageError as error:
+        raise UserError(f"{path}: {error}") from error
     return saved
 
 
@@ -133,9 +133,18 @@ def settle(options: Train, found: dict) -> SettledTrain:
     values |= {name: found[name] for name in DECIDED if name in found}
     return SettledTrain(
         **values,
-        source=side_from_saved(found.get("source", {}), values["source_channels"]),
-        target=side_from_saved(found.get("target", {}), values["target_channels"]),
+        source=read_side(found, "source", values["source_channels"]),
+        target=read_side(found, "target", values["target_channels"]),
     )
+
+
+def read_side(found: dict, name: str, channels: int) -> Side:
+    """Return what the pictures of a side mean, as config.json holds it."""
+    try:
+        return side_from_saved(found.get(name, {}), channels)
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        rule = f"{name} must say what its pictures of {channels} channels mean"
+        raise UsageError(f"{rule}, not {shorten(str(found[name]))}.") from error
 
 
 def changed_fields(options: Train) -> set[str]:
