@@ -133,7 +133,7 @@ class PictureOptions(Options):
     classes: Unset[Path] = None
     """A text file with the classes, a line each: NUMBER RED GREEN BLUE NAME. Default: found in the
     training pictures."""
-    range: tuple[str, ...] = ()
+    range: Unset[tuple[str, ...]] = None
     """What is black and white in pictures of more than 8 bits: LOW HIGH, or those of the sources
     and those of the targets; auto: where nearly all numbers of the training pictures lie, each:
     the same for each channel. Default: what 16 bits can hold, and each for 32 bits."""
@@ -422,9 +422,9 @@ def check_types(options: Train) -> None:
             several = value if isinstance(value, tuple) and name == "source_dir" else [value]
             is_right = bool(several) and all(is_a(each, str | Path) for each in several)
             rule = "a path"
-        elif get_origin(kind) is tuple:
-            rule = "a list of numbers and words"
-            is_right = isinstance(value, tuple) and all(is_a(each, str) for each in value)
+        elif name == "range":
+            texts = isinstance(value, tuple) and all(is_a(each, str) for each in value)
+            rule, is_right = "LOW HIGH, auto or each", texts and bool(value)
         else:
             names = [each.__name__ for each in kinds]
             rule, is_right = "of type " + " or ".join(names), is_a(value, kind)
@@ -455,10 +455,11 @@ def check_data(options: Train) -> None:
     require(0 <= options.holdout < 1, options, "holdout", "at least 0 and below 1")
     if options.classes and options.labels == "none":
         raise UsageError("--classes is for label maps: which side is one? --labels source, say.")
-    numbers = [each for each in options.range if is_number(each)]
-    words = options.range in ((), ("auto",), ("each",))
+    told = options.range or ()
+    numbers = [each for each in told if is_number(each)]
+    words = told in ((), ("auto",), ("each",))
     rule = "LOW HIGH (of both sides, or of sources and targets), auto or each"
-    counts = len(numbers) == len(options.range) in (2, 4)
+    counts = len(numbers) == len(told) in (2, 4)
     limits = [float(number) for number in numbers]
     ordered = all(low < high for low, high in zip(limits[::2], limits[1::2], strict=False))
     require(words or (counts and ordered), options, "range", rule)
