@@ -299,9 +299,7 @@ def card_values(trained: TrainedRun) -> dict[str, object]:
         "target_channels": config.target_channels,
         "read_source": read_source_code(config),
         "save_generated": save_generated_code(config.target),
-        "values": "pixels / 127.5 - 1"
-        if is_photo(config.source)
-        else "as the code below makes them",
+        "values": "pixels / 127.5 - 1" if is_photo(config.source) else "what the code below makes",
         "source_note": describe_source(trained),
         "normalise": norm,
         "authors": authors_name(config),

@@ -188,7 +188,8 @@ def result_paths(path: Path, name: Path, trained: TrainedRun, options: Translate
         result = options.output
     elif options.format != "same" and not is_video(path):
         deep = trained.target_bits == 32 or trained.config.target_channels > 4
-        suffix = "tif" if deep and options.format == "png" else options.format
+        too_deep = deep and options.format == "png" and not options.side_by_side
+        suffix = "tif" if too_deep else options.format
         result = result.with_suffix(f".{suffix}")
     if not options.samples or options.side_by_side:
         return [result]

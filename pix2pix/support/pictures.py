@@ -91,7 +91,8 @@ def find_ranges(pictures: Iterable[np.ndarray], each: bool) -> tuple[tuple[float
     ranges = []
     for column in columns:
         low, high = np.percentile(column, [MEASURED_SHARE, 100 - MEASURED_SHARE])
-        ranges.append((float(low), float(high if high > low else low + 1)))
+        low, high = (float(f"{limit:.6g}") for limit in (low, high))  # short to read
+        ranges.append((low, high if high > low else low + 1))
     return tuple(ranges)
 
 
