@@ -2,7 +2,9 @@
 
 import dataclasses
 import os
+import re
 import socket
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,8 @@ import image_to_image_translation as script
 from pix2pix import command_line
 from pix2pix.commands.inspect_dataset import inspect_dataset
 from pix2pix.options import Inspect
+from pix2pix.support.pair_folders import FilePair
+from pix2pix.support.synthetic import draw_facade
 from pix2pix.support.tasks import TASKS
 from pix2pix.support.terminal import UserError
 
@@ -29,6 +33,8 @@ def test_a_sound_dataset(small, pair_folder, capsys):
         "Options   --image-size 32 --source-channels 3 --target-channels 3 --generator-filters 4 "
         "--discriminator-filters 4 --precision float32",
         "Direction AtoB: left half (RGB) → right half (RGB) at 32×32",
+        "Repeated  2 of 2 val pairs are in train too, or almost: 0.png as 0.png",
+        "Repeated  1 of 1 test pairs are in train too, or almost: 0.png as 0.png",
         f"Saved     {sheet}, what the network sees",
     ]
     assert sheet == small.output / "pairs-inspect.png"
@@ -65,6 +71,71 @@ def test_nothing_sound(small, tmp_path, capsys):
     with pytest.raises(UserError, match=r"1.png: not a readable picture"):
         inspect_dataset(dataclasses.replace(small, dataset=str(tmp_path / "broken")))
     assert "Broken    " in capsys.readouterr().out
+
+
+def save_facades(folder: Path, split: str, numbers: range, margin: int = 0) -> None:
+    """Save made-up pairs, photo to the left; of the label map, `margin` rows are cut off above."""
+    (folder / split).mkdir(parents=True)
+    for k in numbers:
+        photo, labels = draw_facade(0, k, (128, 128))
+        pair = [photo[: 128 - margin], labels[margin:]]
+        Image.fromarray(np.concatenate(pair, axis=1)).save(folder / f"{split}/{k}.png")
+
+
+def findings_of(options: Inspect, capsys) -> list[str]:
+    """What inspect finds in the pixels of a dataset."""
+    inspect_dataset(options)
+    labels = ("Shifted", "Repeated", "Flat", "Checked", "Hint", "   ")
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith(labels)]
+
+
+def test_a_direction_that_looks_turned_round(small, tmp_path, capsys):
+    save_facades(tmp_path / "pairs", "train", range(4))
+    save_facades(tmp_path / "pairs", "val", range(10, 12))
+    options = dataclasses.replace(small, dataset=str(tmp_path / "pairs"))
+    checked = "Checked   no pairs look shifted, of one colour, or repeated outside train"
+    assert findings_of(options, capsys) == [
+        checked,
+        "Hint      sources look like photos, targets like label maps or drawings;",
+        "          for the other way round: --direction BtoA",
+    ]
+    for direction in ("AtoB", "BtoA"):  # once it is chosen, nothing more is said of it
+        chosen = dataclasses.replace(options, direction=direction)
+        assert findings_of(chosen, capsys) == [checked]
+
+
+def test_pairs_that_spoil_a_training(small, tmp_path, capsys):
+    folder = tmp_path / "pairs"
+    save_facades(folder, "train", range(8), margin=8)
+    save_facades(folder, "val", range(3, 4), margin=8)
+    Image.new("RGB", (256, 120), "white").save(folder / "train/white.png")
+    (folder / "train/0-broken.png").write_bytes(b"")  # is left out of all numbers
+    options = dataclasses.replace(
+        small, dataset=str(folder), direction="BtoA", skip_broken=True, layout="pairs"
+    )
+    found = findings_of(options, capsys)
+    assert re.fullmatch(
+        r"Shifted   [3-8] of 9 train pairs, worst \d.png by [789] pixels \(target [789] down\)",
+        found[0],
+    )
+    assert [line for line in found if "Shifted" not in line] == [
+        "Repeated  1 of 1 val pairs are in train too, or almost: 3.png as 3.png",
+        "Flat      1 of 9 train sources have one colour only, e.g. white.png",
+        "Flat      1 of 9 train targets have one colour only, e.g. white.png",
+    ]
+
+
+def test_each_pair_is_read_once_but_for_the_sheet(small, tmp_path, monkeypatch):
+    save_facades(tmp_path / "pairs", "train", range(8))
+    read, files = FilePair.read, Counter()
+
+    def read_and_count(pair: FilePair) -> list[np.ndarray]:
+        files[pair.title] += 1
+        return read(pair)
+
+    monkeypatch.setattr(FilePair, "read", read_and_count)
+    inspect_dataset(dataclasses.replace(small, dataset=str(tmp_path / "pairs"), holdout=0.0))
+    assert [files[f"{k}.png"] for k in range(8)] == [5, 5, 5, 1, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("task", ["colorize", "super-resolve", "sketch", "inpaint"])
