@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pix2pix.support.huge_pictures import MAX_PIXELS
 from pix2pix.support.picture_files import SUFFIXES, holds_measurements, read_picture
 from pix2pix.support.pictures import drop_opaque_alpha
 from pix2pix.support.sides import Part, Side
@@ -90,11 +91,11 @@ def check_is_file(path: Path) -> None:
     raise UserError(f"{path}: is {what}")
 
 
-def read_pair(files: Files, side_by_side: bool) -> list[np.ndarray]:
+def read_pair(files: Files, side_by_side: bool, max_pixels: int = MAX_PIXELS) -> list[np.ndarray]:
     """Read A and B, or the photo alone if there is only one, as [height, width, channels].
 
     All files but the last make A together, channel upon channel."""
-    pictures = [read_whole(file) for file in files]
+    pictures = [read_whole(file, max_pixels) for file in files]
     height, width = pictures[-1].shape[:2]
     if side_by_side:
         if width % 2:
@@ -111,10 +112,10 @@ def read_pair(files: Files, side_by_side: bool) -> list[np.ndarray]:
     return pictures
 
 
-def read_whole(file: Path) -> np.ndarray:
+def read_whole(file: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a picture of a pair; transparency that is none is left away."""
     check_is_file(file)
-    pixels = read_picture(file)
+    pixels = read_picture(file, max_pixels)
     return pixels if holds_measurements(file) else drop_opaque_alpha(pixels)
 
 

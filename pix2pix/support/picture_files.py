@@ -4,6 +4,7 @@ import logging
 import warnings
 import zipfile
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +15,14 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from pix2pix.support import tiff_files
 from pix2pix.support.files import replace_when_complete
+from pix2pix.support.huge_pictures import (
+    MAX_PIXELS,
+    cut_into_strips,
+    decode_into_file,
+    is_huge,
+    read_size,
+    write_png_rows,
+)
 from pix2pix.support.pictures import convert_channels, from_pixels, to_pixels
 from pix2pix.support.terminal import UserError, first_line
 
@@ -22,6 +31,7 @@ TIFF_SUFFIXES = {".tif", ".tiff"}
 SUFFIXES = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".webp"}
 SUFFIXES |= TIFF_SUFFIXES | ARRAY_SUFFIXES
 
+LARGEST = 2 * MAX_PIXELS  # of TIFFs and arrays that are decoded as a whole
 ARRAY_STARTS = (b"\x93NUMPY", b"PK\x03\x04")  # .npy and .npz
 PNG_BIT_DEPTH = 24  # where a PNG has it: behind the signature, in its first chunk
 PNG_ORIENTATIONS = (b"eXIf", b"Raw profile type exif", b"tiff:Orientation")  # where it may be said
@@ -33,13 +43,17 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 # --- Reading --------------------------------------------------------------------------------------
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """Read a picture the right way up, [height, width, channels].
+def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read a picture the right way up, [height, width, channels], of at most so many pixels.
 
     Colours have 1 to 4 channels of 8 or 16 bits; palettes, CMYK and the like become RGB.
     Measurements have any number of channels, of 8 or 16 bits or else of float32. Of an animation,
     the first picture is taken.
     """
+    height, width = read_size(path)
+    if height * width > max_pixels:
+        way_out = f"translate --max-pixels {height * width} reads it all the same"
+        raise UserError(f"{path}: has {height * width:,} pixels; {way_out}")
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -87,11 +101,10 @@ def take_numbers(array: np.ndarray) -> np.ndarray:
 
 
 def check_size(height: int, width: int, channels: int) -> None:
-    """Refuse what would need more memory than the largest RGBA picture that Pillow opens."""
-    limit = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else float("inf")
-    if height * width * max(1, channels / 4) > limit:
+    """Refuse what would need more memory than the largest RGBA picture."""
+    if height * width * max(1, channels / 4) > LARGEST:
         size = f"{height:,}×{width:,} pixels of {channels:,} channels"
-        raise Image.DecompressionBombError(f"{size} are more than {limit:,} RGBA pixels")
+        raise ValueError(f"{size} are more than {LARGEST:,} RGBA pixels")
 
 
 # --- Formats --------------------------------------------------------------------------------------
@@ -103,6 +116,8 @@ def decode_png(file: BinaryIO) -> np.ndarray:
     encoded = file.read()
     with Image.open(file) as image:
         bits = encoded[PNG_BIT_DEPTH]
+        if is_huge(image.size) and bits < 16:
+            return decode_with_pillow(file)
         dtype = tf.uint16 if bits == 16 else tf.uint8
         pixels = tf.io.decode_png(encoded, dtype=dtype).numpy()
         if "transparency" in image.info and image.mode != "P":
@@ -125,7 +140,7 @@ def add_transparent_colour(
 def decode_jpeg(file: BinaryIO) -> np.ndarray:
     """Decode a JPEG with TensorFlow, which is faster; but not one in CMYK."""
     with Image.open(file) as image:
-        if image.mode not in ("L", "RGB"):
+        if image.mode not in ("L", "RGB") or is_huge(image.size):
             return decode_with_pillow(file)
         orientation = read_orientation(image)
     file.seek(0)
@@ -185,7 +200,8 @@ def decode_with_pillow(file: BinaryIO) -> np.ndarray:
             what = f"more than 8 bits in {image.format}"
             raise ValueError(f"{what}; PNG, TIFF and .npy may have them")
         else:
-            pixels = np.asarray(image.convert(choose_mode(image)))
+            mode, huge = choose_mode(image), is_huge(image.size)
+            pixels = decode_into_file(image, mode) if huge else np.asarray(image.convert(mode))
         return turn_upright(pixels, read_orientation(image))
 
 
@@ -242,7 +258,10 @@ def write_picture(
         what = f"{channels} channels of {8 * pixels.itemsize} bits"
         raise UserError(f"{path}: {suffix} cannot hold {what}; choose --format tif or npy.")
     with replace_when_complete(path) as temporary:
-        if suffix == ".png":  # twice as fast as compressed in full, and 9% larger
+        if suffix == ".png" and is_huge(pixels.shape[:2]):
+            strips = cut_into_strips(pixels)
+            write_png_rows(temporary, pixels.shape, 8 * pixels.itemsize, strips)
+        elif suffix == ".png":  # twice as fast as compressed in full, and 9% larger
             temporary.write_bytes(tf.io.encode_png(pixels, compression=1).numpy())
         elif suffix in ARRAY_SUFFIXES:
             write_array(temporary, pixels)
@@ -283,7 +302,7 @@ def write_tiff(
             if tiff_files.GEO_TAGS[tag] == tiff_files.TEXT
             else values
         )
-    to_image(pixels).save(path, tiffinfo=tags)
+    save_image(path, pixels, tiffinfo=tags)
 
 
 def write_with_pillow(path: Path, pixels: np.ndarray) -> None:
@@ -291,9 +310,14 @@ def write_with_pillow(path: Path, pixels: np.ndarray) -> None:
     pixels = to_pixels(from_pixels(pixels))
     if path.suffix.lower() != ".webp":
         pixels = convert_channels(pixels, min(3, pixels.shape[2]))
-    to_image(pixels).save(path, quality=95)
+    save_image(path, pixels, quality=95)
 
 
-def to_image(pixels: np.ndarray) -> Image.Image:
-    """Make an image of Pillow's of pixels that it knows."""
-    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+def save_image(path: Path, pixels: np.ndarray, **options: object) -> None:
+    """Save pixels that Pillow knows, in the format of the path's suffix.
+
+    On a disk that is nearly full, Pillow itself may lose the end of a file without a word."""
+    encoded, kind = BytesIO(), Image.registered_extensions()[path.suffix.lower()]
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    image.save(encoded, kind, **options)
+    path.write_bytes(encoded.getbuffer())

@@ -125,7 +125,7 @@ def test_pairs_that_spoil_a_training(small, tmp_path, capsys):
     ]
 
 
-def test_each_pair_is_read_once_but_for_the_sheet(small, tmp_path, monkeypatch):
+def test_each_pair_is_read_once_but_for_labels_and_the_sheet(small, tmp_path, monkeypatch):
     save_facades(tmp_path / "pairs", "train", range(8))
     read, files = FilePair.read, Counter()
 
@@ -135,7 +135,7 @@ def test_each_pair_is_read_once_but_for_the_sheet(small, tmp_path, monkeypatch):
 
     monkeypatch.setattr(FilePair, "read", read_and_count)
     inspect_dataset(dataclasses.replace(small, dataset=str(tmp_path / "pairs"), holdout=0.0))
-    assert [files[f"{k}.png"] for k in range(8)] == [5, 5, 5, 1, 1, 1, 1, 1]
+    assert [files[f"{k}.png"] for k in range(8)] == [7, 7, 7, 3, 3, 3, 3, 3]
 
 
 @pytest.mark.parametrize("task", ["colorize", "super-resolve", "sketch", "inpaint"])

@@ -2,6 +2,7 @@
 
 import io
 import os
+import resource
 import struct
 import subprocess
 import sys
@@ -417,3 +418,18 @@ def test_no_library_warns_on_standard_error(tmp_path):
     )
     assert done.stdout.split() == ["read", "refused", "refused"]
     assert done.stderr.partition("imported\n")[2] == ""
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "bmp"])
+def test_a_picture_that_does_not_fit_on_the_disk_is_not_there(tmp_path, suffix):
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    write_picture(tmp_path / f"whole.{suffix}", pixels)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    lacking = (tmp_path / f"whole.{suffix}").stat().st_size - 1
+    resource.setrlimit(resource.RLIMIT_FSIZE, (lacking, before[1]))  # much like a full disk
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_picture(tmp_path / f"1.{suffix}", pixels)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == [f"whole.{suffix}"]

@@ -18,6 +18,7 @@ from pix2pix.support.terminal import (
     say_progress,
     say_step,
     stop_requests,
+    stops_interrupt,
 )
 
 
@@ -230,3 +231,31 @@ def test_an_error_is_one_line_whatever_the_names_in_it():
     error = terminal.UserError("a\nb\r\x1b[31m\u2028\udcff.png: broken")
     assert str(error) == "a\\nb\\r\\x1b[31m\\u2028\udcff.png: broken"
     assert len(str(terminal.UserError("x" * 10**6))) < 10_100
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_interrupts_and_says_which_it_was(which):
+    before = signal.getsignal(which)
+    with pytest.raises(KeyboardInterrupt) as stop, stops_interrupt():
+        signal.raise_signal(which)
+    assert stop.value.args == (which,)
+    assert signal.getsignal(which) is before
+
+
+def test_a_hang_up_interrupts_but_not_under_nohup():
+    handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
+    try:
+        with stops_interrupt():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, handler)
+
+
+def test_the_pace_does_not_heed_a_clock_that_is_put_forward_or_back(monkeypatch):
+    clock = StepClock(100)
+    for moved in (0, 10**6, -(10**6)):
+        monkeypatch.setattr(terminal.time, "time", lambda moved=moved: moved)
+        clock.tick()
+    assert 0 <= clock.seconds_per_step < 10
+    assert re.search(r"0:0\d<\d:\d\d", clock.describe(3))
