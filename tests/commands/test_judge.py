@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,8 +12,9 @@ from helpers import evaluate, read_page
 from PIL import Image
 
 import image_to_image_translation as script
-from pix2pix.commands.judge import find_palette, label_scores, open_judge
+from pix2pix.commands.judge import find_palette, label_scores, open_judge, read_sound
 from pix2pix.commands.trained_run import open_run
+from pix2pix.support.pair_folders import read_pair
 from pix2pix.support.synthetic import CLASSES, synthetic_splits
 from pix2pix.support.terminal import UserError
 
@@ -31,6 +33,13 @@ def test_the_palette_is_found_in_label_maps_though_jpeg_blurs_them(small):
     assert distances.min(axis=0).max() <= 8  # nothing that is no class
     large = [list(CLASSES).index(name) for name in ("background", "facade", "window", "door")]
     assert distances.min(axis=1)[large].max() <= 8
+
+
+def test_a_broken_label_map_does_not_stop_the_judge(small):
+    facades = synthetic_splits(0, (32, 32))["train"][:3]
+    broken = SimpleNamespace(read=lambda: read_pair((Path("gone.png"),), side_by_side=True))
+    split = script.Split([broken, *facades], (1, 0), ())
+    assert len(list(read_sound(split, range(4)))) == 3
 
 
 def test_photos_are_no_label_maps(small, tmp_path):
