@@ -1,5 +1,6 @@
 """A trained run, opened from its folder or its generator.keras; and pictures made ready for it."""
 
+import io
 import json
 import math
 import zipfile
@@ -145,7 +146,8 @@ def check_network(archive: zipfile.ZipFile) -> None:
     for part in parts_of(described):
         if not is_plain(part):
             raise UserError(f"{NETWORK}: {part.get('class_name')} is no layer that only computes")
-    with archive.open(WEIGHTS) as file, h5py.File(file, "r") as weights:
+    content = io.BytesIO(archive.read(WEIGHTS))  # in which HDF5 jumps to and fro
+    with h5py.File(content, "r") as weights:
         held = count_weights(weights)
     if held > archive.getinfo(WEIGHTS).file_size:  # a weight has 4 bytes, some state 1
         raise UserError(f"{WEIGHTS}: {held:,} weights do not fit into it")

@@ -251,13 +251,13 @@ def to_straight_colours(pixels: np.ndarray, described: TiffPage) -> np.ndarray:
 
 
 def write_with_tifffile(
-    path: Path, pixels: np.ndarray, is_measured: bool, geo_tags: dict[int, tuple]
+    path: Path, pixels: np.ndarray, measured: bool, geo_tags: dict[int, tuple]
 ) -> None:
     """Write pixels of any depth and number of channels, as measurements or as colours."""
     import tifffile
 
     channels = pixels.shape[2]
-    is_colour = not is_measured and channels <= 4 and pixels.dtype.kind == "u"
+    is_colour = not measured and channels <= 4 and pixels.dtype.kind == "u"
     surplus = channels - (3 if is_colour and channels >= 3 else 1)
     tifffile.imwrite(
         path,

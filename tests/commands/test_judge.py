@@ -1,6 +1,7 @@
 """The judge of evaluate: the colours of classes, its scores, and whom it may judge."""
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,9 +10,18 @@ from conftest import copying, make_run
 from helpers import evaluate, read_page
 
 import image_to_image_translation as script
-from pix2pix.commands.judge import open_judge
+from pix2pix.commands.judge import open_judge, read_sound
 from pix2pix.commands.trained_run import open_run
+from pix2pix.support.pair_folders import read_pair
+from pix2pix.support.synthetic import synthetic_splits
 from pix2pix.support.terminal import UserError
+
+
+def test_a_broken_label_map_does_not_stop_the_judge(small):
+    facades = synthetic_splits(0, (32, 32))["train"][:3]
+    broken = SimpleNamespace(read=lambda: read_pair((Path("gone.png"),), side_by_side=True))
+    split = script.Split([broken, *facades], (1, 0), ())
+    assert len(list(read_sound(split, range(4)))) == 3
 
 
 def test_photos_are_no_label_maps(small, tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -172,6 +173,21 @@ def test_a_file_that_is_no_such_network_is_one_line(tmp_path):
     weights["model.model.1.model.1.weight"] = torch.zeros(5, 5, 4, 4)
     torch.save(weights, path)
     with pytest.raises(UserError, match="not a unet_256 or unet_128"):
+        load(tmp_path)
+    weights = theirs(torch, tmp_path, 5, "batch").state_dict()
+    torch.save(weights | {"model.model.0.weight": torch.tensor(1.0)}, path)
+    with pytest.raises(UserError, match="not a unet_256 or unet_128"):
+        load(tmp_path)
+    torch.save(weights | {"model.model.0.weight": torch.full((2, 3, 4, 4), torch.nan)}, path)
+    with pytest.raises(UserError, match=r"model\.model\.0\.weight is not finite"):
+        load(tmp_path)
+    vast = torch.zeros(1).expand(2**17, 3, 4, 4)  # one number, seen many times
+    torch.save(weights | {"model.model.0.weight": vast}, path)
+    with pytest.raises(UserError, match="--generator-filters must be .*, not 131072"):
+        load(tmp_path)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb", bytes(2**26))
+    with pytest.raises(UserError, match="bytes would become 67,"):
         load(tmp_path)
     torch.save({"x": os.system}, path)  # what could run a program is not read
     with pytest.raises(UserError, match="not a file of PyTorch weights"):
