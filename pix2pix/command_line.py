@@ -41,6 +41,7 @@ from pix2pix.support.terminal import (
     first_line,
     program_name,
     say_for_now,
+    stops_interrupt,
 )
 
 
@@ -92,11 +93,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(options, Train):
             check_train(options)  # now, since loading TensorFlow takes seconds
         say_for_now("Starting TensorFlow…")
-        run_command = load_function(COMMANDS[name])
-        outcome = run_command(options)
+        with stops_interrupt():
+            run_command = load_function(COMMANDS[name])
+            outcome = run_command(options)
         return getattr(outcome, "exit_status", 0)
-    except KeyboardInterrupt:
-        end("Stopped. The same command starts again.", 128 + signal.SIGINT)
+    except KeyboardInterrupt as stop:
+        number = stop.args[0] if stop.args else signal.SIGINT
+        end("Stopped. The same command starts again.", 128 + number)
     except BrokenPipeError:  # `--help | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

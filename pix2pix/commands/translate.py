@@ -7,7 +7,9 @@ resolution is kept.
 import glob
 import math
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice, product
 from pathlib import Path
@@ -20,7 +22,12 @@ from image_to_image_translation import generate
 from pix2pix.commands.trained_run import TrainedRun, open_run, prepare_source, set_noise
 from pix2pix.commands.video import frame_rate, is_video, read_frames, write_frames
 from pix2pix.options import Translate
-from pix2pix.support.files import map_ahead, replace_when_complete
+from pix2pix.support.files import (
+    FullDiskError,
+    explain_unwritten,
+    map_ahead,
+    replace_when_complete,
+)
 from pix2pix.support.notebook import PictureFiles, live_output
 from pix2pix.support.pair_folders import read_pair
 from pix2pix.support.picture_files import SUFFIXES, write_picture
@@ -63,15 +70,15 @@ def translate(options: Translate) -> PictureFiles:
     if options.batch_size < 1 or options.samples < 0:
         raise UsageError("--batch-size must be above 0, and --samples not below.")
     trained, found = open_run(options.run), find_jobs(options)
-    jobs = [job for job in found if options.overwrite or not any(p.exists() for p in job.results)]
+    make_folder(options.output)
+    jobs = [job for job in found if options.overwrite or not any(map(os.path.exists, job.results))]
     problems = translate_pictures([job for job in jobs if not is_video(job.path)], trained, options)
     for job in jobs:
         if is_video(job.path):
             try:
                 translate_video(job, trained, options)
             except UserError as error:
-                problems.append(error)
-                say_row("Skipped", str(error))
+                skip(error, problems)
     if existing := len(found) - len(jobs):
         what = "of other pictures or an older checkpoint perhaps; --overwrite makes them anew"
         say_row("Left", f"{existing:,} that exist already, {what}")
@@ -104,7 +111,7 @@ def find_inputs(names: tuple[str, ...], output: Path) -> dict[Path, Path]:
             for path in sorted(folder.glob("**/[!.]*")):
                 is_known = path.suffix.lower() in SUFFIXES or is_video(path)
                 is_result = holds_results and output.resolve() in path.resolve().parents
-                if is_known and not is_result:
+                if is_known and not is_result and not path.is_dir():
                     named[path] = path.relative_to(folder)
         if not named:
             raise UserError(f"{name}: no pictures there. Name pictures, folders or patterns.")
@@ -140,6 +147,18 @@ def names_a_file(output: Path) -> bool:
     return is_known and not output.is_dir()
 
 
+def make_folder(output: Path) -> None:
+    """Make the folder of the results, so that one that cannot be written to is told at once."""
+    folder = output.parent if names_a_file(output) else output
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = "it is a file" if folder.is_file() else error.strerror
+        what = "no folder that results can be written to"
+        raise UserError(f"--output {output}: {what} ({reason}). Choose another.") from error
+
+
 def result_paths(path: Path, name: Path, options: Translate) -> list[Path]:
     """Name the results of an input: one, or one for each sample."""
     if is_video(path) and options.samples:
@@ -166,19 +185,33 @@ def translate_pictures(jobs: list[Job], trained: TrainedRun, options: Translate)
         except UserError as error:  # no reason to give up the others
             return error
 
-    def write(made: tuple[Loaded, list[np.ndarray]]) -> None:
+    def write(made: tuple[Loaded, list[np.ndarray]]) -> UserError | None:
         loaded, images = made
         pictures = finish_pictures(loaded, images, trained, options)
         for path, pixels in zip(loaded.job.results, pictures, strict=True):
-            write_picture(path, pixels)
+            try:
+                write_picture(path, pixels)
+            except OSError as error:
+                return explain_unwritten(path, error)
+        return None
 
     problems = []
     outcomes = map_ahead(load, jobs, options.batch_size)
     sound = leave_out_problems(outcomes, problems, trained, options)
     made = generate_pictures(sound, trained, options)
-    for count, _ in enumerate(map_ahead(write, made, options.batch_size), 1):
+    for count, problem in enumerate(map_ahead(write, made, options.batch_size), 1):
+        if problem:
+            skip(problem, problems)
         say_progress("Translating", count, len(jobs), f"{count:,} of {len(jobs):,}")
     return problems
+
+
+def skip(problem: UserError, problems: list[UserError]) -> None:
+    """Say what could not be translated, and add it to the problems; a full disk ends all."""
+    if isinstance(problem, FullDiskError):
+        raise problem
+    problems.append(problem)
+    say_row("Skipped", str(problem))
 
 
 def leave_out_problems(
@@ -191,8 +224,7 @@ def leave_out_problems(
     warned = False
     for outcome in outcomes:
         if isinstance(outcome, UserError):
-            problems.append(outcome)
-            say_row("Skipped", str(outcome))
+            skip(outcome, problems)
             continue
         if not options.pairs and not warned and looks_like_pair(outcome.pixels, trained):
             what = "looks like a pair of the training; --pairs translates its source half"
@@ -210,13 +242,17 @@ def translate_video(job: Job, trained: TrainedRun, options: Translate) -> None:
     def finish_frame(made: tuple[Loaded, list[np.ndarray]]) -> np.ndarray:
         return finish_pictures(*made, trained, options)[0]
 
-    rate = frame_rate(job.path)
-    loaded = map_ahead(load_frame, read_frames(job.path, rate), options.batch_size)
-    made = generate_pictures(loaded, trained, options)
-    frames = map_ahead(finish_frame, made, options.batch_size)
-    job.results[0].parent.mkdir(parents=True, exist_ok=True)
-    with replace_when_complete(job.results[0]) as temporary:
-        write_frames(frames, rate, job.path, temporary)
+    rate, result = frame_rate(job.path), job.results[0]
+    with closing(read_frames(job.path, rate)) as originals:
+        loaded = map_ahead(load_frame, originals, options.batch_size)
+        made = generate_pictures(loaded, trained, options)
+        frames = map_ahead(finish_frame, made, options.batch_size)
+        try:
+            result.parent.mkdir(parents=True, exist_ok=True)
+            with replace_when_complete(result) as temporary:
+                write_frames(frames, rate, job.path, temporary)
+        except OSError as error:
+            raise explain_unwritten(result, error) from error
 
 
 # --- Before and after the generator ---------------------------------------------------------------

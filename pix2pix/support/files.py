@@ -1,6 +1,8 @@
 """Files: written whole or not at all, locked, read ahead in threads, downloaded and unpacked."""
 
+import errno
 import gzip
+import hashlib
 import http.client
 import os
 import shutil
@@ -21,6 +23,9 @@ from pix2pix.support.terminal import UserError, say, say_for_now, say_progress
 NETWORK_TIMEOUT = 60  # seconds without a byte before a download is given up
 CHUNK = 2**20  # bytes that are read at a time
 CLASHES = (FileExistsError, IsADirectoryError, NotADirectoryError)  # of an archive with itself
+FULL_DISK = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
+PARTIAL = ".partial-"  # what the name of a file that is being written begins with
+LONGEST_NAME = 255  # bytes, on nearly all file systems
 
 
 # --- Writing and locking --------------------------------------------------------------------------
@@ -29,7 +34,7 @@ CLASHES = (FileExistsError, IsADirectoryError, NotADirectoryError)  # of an arch
 @contextmanager
 def replace_when_complete(path: Path) -> Iterator[Path]:
     """Yield a name to write to; the file or folder takes its final name once it is complete."""
-    temporary = path.with_name(f".partial-{path.name}")
+    temporary = partial_path(path)
     try:
         yield temporary
         if temporary.is_dir() and path.is_dir():  # a file never takes the place of a folder
@@ -39,6 +44,32 @@ def replace_when_complete(path: Path) -> Iterator[Path]:
         if temporary.is_dir():
             shutil.rmtree(temporary)
         temporary.unlink(missing_ok=True)
+
+
+def partial_path(path: Path) -> Path:
+    """Return where a file is written before it is complete: beside it, with the same suffix."""
+    name = path.name
+    if len(os.fsencode(PARTIAL + name)) > LONGEST_NAME:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest() + path.suffix
+    return path.with_name(PARTIAL + name)
+
+
+class FullDiskError(UserError):
+    """A disk on which nothing more can be written."""
+
+
+def says_full_disk(text: str) -> bool:
+    """Tell whether an error message is about a full disk, or a quota that is used up."""
+    return any(reason in text for reason in FULL_DISK)
+
+
+def explain_unwritten(path: Path, error: OSError) -> UserError:
+    """Return the line about a file that could not be written: which, why, and what to do."""
+    reason = error.strerror or str(error)
+    if says_full_disk(reason):
+        way_out = "Free some space and start again"
+        return FullDiskError(f"{path}: could not be written ({reason}). {way_out}.")
+    return UserError(f"{path}: could not be written ({reason}). Choose another --output.")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -205,6 +205,26 @@ STOP_SIGNALS = [  # Ctrl-C, kill, and, but on Windows, a closed terminal
 
 
 @contextmanager
+def stops_interrupt() -> Iterator[None]:
+    """Let each stop signal interrupt the block as Ctrl-C does, with the signal in the exception: so
+    half-written files go. A signal that is ignored, as under nohup, stays ignored."""
+
+    def interrupt(number: int, _frame: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    heeded = [stop for stop in STOP_SIGNALS if signal.getsignal(stop) in usual]
+    if threading.current_thread() is not threading.main_thread():
+        heeded = []  # only the main thread may handle signals
+    before = [signal.signal(stop, interrupt) for stop in heeded]
+    try:
+        yield
+    finally:
+        for stop, handler in zip(heeded, before, strict=True):
+            signal.signal(stop, handler)
+
+
+@contextmanager
 def stop_requests() -> Iterator[list[int]]:
     """Collect the first stop signal in the yielded list, and answer it at once; a second one ends
     the process, or in a notebook the cell."""

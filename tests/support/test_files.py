@@ -8,7 +8,7 @@ import pytest
 from server import make_archive, serving
 
 from pix2pix.support import files
-from pix2pix.support.files import replace_when_complete, write_text
+from pix2pix.support.files import partial_path, replace_when_complete, write_text
 from pix2pix.support.terminal import UserError
 
 
@@ -190,3 +190,16 @@ def test_a_file_takes_its_name_only_when_it_is_complete(tmp_path):
     with pytest.raises(RuntimeError):
         fail()
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("file.txt", "old")]
+
+
+@pytest.mark.parametrize("letter", ["x", "é"])  # of one byte, and of two
+def test_a_name_as_long_as_names_can_be_is_written_too(tmp_path, letter):
+    names = [letter * (248 // len(letter.encode())) + f"{k}.json" for k in (1, 2)]
+    paths = [tmp_path / name for name in names]
+    for path in paths:
+        write_text(path, path.name)
+        assert partial_path(path).suffix == ".json"  # which may say the format
+    assert [path.read_text() for path in paths] == names
+    assert left_behind(tmp_path) == names
+    assert partial_path(paths[0]) != partial_path(paths[1])
+    assert partial_path(tmp_path / "a.png") == tmp_path / ".partial-a.png"

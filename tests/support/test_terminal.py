@@ -18,6 +18,7 @@ from pix2pix.support.terminal import (
     say_progress,
     say_step,
     stop_requests,
+    stops_interrupt,
 )
 
 
@@ -224,3 +225,22 @@ def test_a_hang_up_is_heeded_but_not_under_nohup():
     finally:
         signal.signal(signal.SIGHUP, handler)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_interrupts_and_says_which_it_was(which):
+    before = signal.getsignal(which)
+    with pytest.raises(KeyboardInterrupt) as stop, stops_interrupt():
+        signal.raise_signal(which)
+    assert stop.value.args == (which,)
+    assert signal.getsignal(which) is before
+
+
+def test_a_hang_up_interrupts_but_not_under_nohup():
+    handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
+    try:
+        with stops_interrupt():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, handler)
