@@ -191,6 +191,8 @@ def translate_pictures(jobs: list[Job], trained: TrainedRun, options: Translate)
         for path, pixels in zip(loaded.job.results, pictures, strict=True):
             try:
                 write_picture(path, pixels)
+            except UserError as error:
+                return error
             except OSError as error:
                 return explain_unwritten(path, error)
         return None

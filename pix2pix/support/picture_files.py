@@ -1,5 +1,6 @@
 """Any picture file ↔ pixels: formats, depth, orientation."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -129,4 +130,7 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
         if path.suffix.lower() not in (".webp", ".tif", ".tiff"):  # the others have no alpha
             pixels = convert_channels(pixels, min(3, pixels.shape[2]))
         pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-        Image.fromarray(pixels).save(temporary, quality=95)
+        encoded = BytesIO()  # on a disk that is nearly full, Pillow may lose the end of a file
+        kind = Image.registered_extensions()[path.suffix.lower()]
+        Image.fromarray(pixels).save(encoded, kind, quality=95)
+        temporary.write_bytes(encoded.getbuffer())

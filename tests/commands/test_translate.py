@@ -1,6 +1,8 @@
 """Translating: pictures in, pictures out."""
 
 import dataclasses
+import errno
+import os
 import shutil
 import weakref
 
@@ -398,3 +400,84 @@ def test_options_that_make_no_sense_are_one_line(copy, tmp_path, options, said):
         translate(copy, tmp_path / "clip.mp4", **options)
     with pytest.raises(UsageError, match="translate wants to know what"):
         translate(copy)
+
+
+def make_disk_fail(monkeypatch, name: str, number: int) -> None:
+    """Let the disk fail, with an error of the system, where a file of this name is written."""
+    write_bytes = translate_module.Path.write_bytes
+
+    def write_or_fail(path, content):
+        written = write_bytes(path, content)
+        if path.name == f".partial-{name}":
+            raise OSError(number, os.strerror(number))
+        return written
+
+    monkeypatch.setattr(translate_module.Path, "write_bytes", write_or_fail)
+
+
+@pytest.mark.parametrize("form", ["png", "jpg"])
+def test_a_full_disk_is_one_line_that_names_the_file(copy, tmp_path, monkeypatch, capsys, form):
+    for k in range(5):
+        make_picture(tmp_path / f"in/{k}.png", 32, 32)
+    make_disk_fail(monkeypatch, f"2.{form}", errno.ENOSPC)
+    with pytest.raises(SystemExit) as exit:
+        command_line.main(
+            ["translate", str(copy), str(tmp_path / "in"), "--output=out", f"--format={form}"]
+        )
+    said = capsys.readouterr()
+    assert exit.value.code == 1
+    why = "could not be written (No space left on device). Free some space and start again."
+    assert said.err == f"error: out/2.{form}: {why}\n"
+    assert "Skipped" not in said.out
+    assert not {name for name in written(tmp_path / "out") if name.startswith((".", "2"))}
+
+
+def test_a_result_that_cannot_be_written_does_not_stop_the_others(
+    copy, tmp_path, monkeypatch, capsys
+):
+    for k in range(4):
+        make_picture(tmp_path / f"in/{k}.png", 32, 32)
+    make_disk_fail(monkeypatch, "2.png", errno.EFBIG)
+    with pytest.raises(UserError, match="1 could not be translated"):
+        translate(copy, tmp_path / "in", output=tmp_path / "out")
+    said = capsys.readouterr().out
+    assert f"Skipped   {tmp_path}/out/2.png: could not be written (File too large)" in said
+    assert "Wrote     3 of 4" in said
+    assert written(tmp_path / "out") == {"0.png", "1.png", "3.png"}
+
+
+@pytest.mark.parametrize("letter", ["x", "ü"])
+def test_names_as_long_as_names_can_be_are_translated(copy, tmp_path, capsys, letter):
+    stem = letter * (250 // len(letter.encode())) + "1"
+    pixels = make_picture(tmp_path / "in" / f"{stem}.png", 32, 32)
+    make_picture(tmp_path / "in/1.png", 32, 32)
+    translate(copy, tmp_path / "in", output=tmp_path / "out")
+    np.testing.assert_array_equal(pixels_of(tmp_path / "out" / f"{stem}.png"), pixels)
+    with pytest.raises(UserError, match="1 could not be translated"):
+        translate(copy, tmp_path / "in", output=tmp_path / "webp", format="webp")
+    assert written(tmp_path / "webp") == {"1.webp"}
+    assert ".webp: could not be written (File name too long)" in capsys.readouterr().out
+
+
+def test_a_name_that_is_not_unicode_is_translated(copy, tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    pixels = make_picture(tmp_path / "in" / f"{name}.png", 32, 32)
+    translate(copy, tmp_path / "in", output=tmp_path / "out", format="same")
+    np.testing.assert_array_equal(pixels_of(tmp_path / "out" / f"{name}.png"), pixels)
+
+
+def test_an_output_that_is_a_file_is_refused_before_the_work(copy, tmp_path):
+    make_picture(tmp_path / "1.png", 32, 32)
+    (tmp_path / "notes.txt").write_text("precious")
+    for output in ("notes.txt", "notes.txt/deeper", "notes.txt/1.png"):
+        said = r"^--output .*notes.txt.* written to \((it is a file|Not a directory)\).*$"
+        with pytest.raises(UserError, match=said):
+            translate(copy, tmp_path / "1.png", output=tmp_path / output)
+    assert (tmp_path / "notes.txt").read_text() == "precious"
+
+
+def test_a_folder_called_like_a_picture_is_a_folder(copy, tmp_path, capsys):
+    make_picture(tmp_path / "in/folder.png/1.png", 32, 32)
+    translate(copy, tmp_path / "in", output=tmp_path / "out")
+    assert written(tmp_path / "out") == {"folder.png/1.png"}
+    assert "Wrote     1 of 1" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Every format read right or refused in one line."""
 
 import io
+import resource
 import struct
 import sys
 import zlib
@@ -10,7 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from pix2pix.support.picture_files import read_picture
+from pix2pix.support.picture_files import read_picture, write_picture
 from pix2pix.support.pictures import resize
 from pix2pix.support.terminal import UserError
 
@@ -226,3 +227,18 @@ def test_one_wrong_bit_in_a_png_is_noticed(tmp_path):
         (tmp_path / "flipped.png").write_bytes(data)
         with pytest.raises(UserError, match="not a readable picture"):
             read_picture(tmp_path / "flipped.png")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "bmp"])
+def test_a_picture_that_does_not_fit_on_the_disk_is_not_there(tmp_path, suffix):
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    write_picture(tmp_path / f"whole.{suffix}", pixels)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    lacking = (tmp_path / f"whole.{suffix}").stat().st_size - 1
+    resource.setrlimit(resource.RLIMIT_FSIZE, (lacking, before[1]))  # much like a full disk
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_picture(tmp_path / f"1.{suffix}", pixels)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == [f"whole.{suffix}"]

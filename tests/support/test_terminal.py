@@ -244,3 +244,12 @@ def test_a_hang_up_interrupts_but_not_under_nohup():
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, handler)
+
+
+def test_the_pace_does_not_heed_a_clock_that_is_put_forward_or_back(monkeypatch):
+    clock = StepClock(100)
+    for moved in (0, 10**6, -(10**6)):
+        monkeypatch.setattr(terminal.time, "time", lambda moved=moved: moved)
+        clock.tick()
+    assert 0 <= clock.seconds_per_step < 10
+    assert re.search(r"0:0\d<\d:\d\d", clock.describe(3))
