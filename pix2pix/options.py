@@ -222,6 +222,8 @@ class Translate(Options):
     """Decides the samples."""
     batch_size: int = 8
     """Windows that the generator gets at once; the results do not depend on it."""
+    max_pixels: int = 178_956_970
+    """Leave out larger pictures; a small file can claim to be one, and fill the memory."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -347,6 +349,10 @@ def check_train(options: Train) -> None:
     check_learning(options)
     is_plain = options.name is None or options.name == Path(options.name).name not in ("", "..")
     require(is_plain, options, "name", "a plain name")
+    folder = str(run_folder(options))
+    if folder.encode(errors="ignore").decode() != folder:
+        why = "TensorFlow writes only where all names are Unicode"
+        raise UsageError(f"{folder}: {why}. Choose another --name or --output.")
 
 
 def check_types(options: Train) -> None:

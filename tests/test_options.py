@@ -178,3 +178,9 @@ def test_true_is_no_number():
 
 def test_a_whole_number_in_a_configuration_is_a_learning_rate():
     assert repr(from_saved({"learning_rate": 1, "l1_weight": 50}).learning_rate) == "1.0"
+
+
+def test_a_run_whose_name_is_not_unicode_is_refused():
+    with pytest.raises(UsageError, match=r"TensorFlow writes only where .* Choose another --name"):
+        check_train(Train(dataset="synthetic", name="caf\udce9"))
+    check_train(Train(dataset="synthetic", name="café"))

@@ -5,22 +5,26 @@ resolution is kept.
 """
 
 import glob
-import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from image_to_image_translation import generate
-from pix2pix.commands.trained_run import TrainedRun, open_run, prepare_source, set_noise
+from pix2pix.commands.trained_run import TrainedRun, open_run, prepare_source
 from pix2pix.commands.video import frame_rate, is_video, read_frames, write_frames
+from pix2pix.commands.windows import (
+    Job,
+    Loaded,
+    generate_pictures,
+    generate_rows,
+    place_windows,
+    window_size,
+)
 from pix2pix.options import Translate
 from pix2pix.support.files import (
     FullDiskError,
@@ -28,40 +32,12 @@ from pix2pix.support.files import (
     map_ahead,
     replace_when_complete,
 )
+from pix2pix.support.huge_pictures import is_huge, read_size, write_png_rows
 from pix2pix.support.notebook import PictureFiles, live_output
 from pix2pix.support.pair_folders import read_pair
 from pix2pix.support.picture_files import SUFFIXES, write_picture
 from pix2pix.support.pictures import convert_channels, from_pixels, resize, to_pixels
 from pix2pix.support.terminal import UsageError, UserError, say_progress, say_row
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """A picture or a video to translate."""
-
-    path: Path
-    results: list[Path]  # one, or as many as samples are asked for
-
-
-@dataclass(frozen=True, eq=False)
-class Loaded:
-    """A picture at the size at which it is translated, and the windows that it is translated in."""
-
-    job: Job
-    pixels: np.ndarray  # as they were read
-    seen: np.ndarray  # as the generator sees them, resized or padded
-    rows: dict[int, np.ndarray]  # where windows begin, and how much each of their pixels counts
-    columns: dict[int, np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class Window:
-    """A part of a picture that the generator gets, and where it lies."""
-
-    loaded: Loaded
-    sample: int
-    top: int
-    left: int
 
 
 @live_output()
@@ -72,13 +48,18 @@ def translate(options: Translate) -> PictureFiles:
     trained, found = open_run(options.run), find_jobs(options)
     make_folder(options.output)
     jobs = [job for job in found if options.overwrite or not any(map(os.path.exists, job.results))]
-    problems = translate_pictures([job for job in jobs if not is_video(job.path)], trained, options)
+    streamed = {}  # what is never in memory as a whole, and how it is translated
     for job in jobs:
         if is_video(job.path):
-            try:
-                translate_video(job, trained, options)
-            except UserError as error:
-                skip(error, problems)
+            streamed[job] = translate_video
+        elif is_huge_job(job, trained, options):
+            streamed[job] = translate_huge
+    problems = translate_pictures([job for job in jobs if job not in streamed], trained, options)
+    for job, translate_stream in streamed.items():
+        try:
+            translate_stream(job, trained, options)
+        except UserError as error:
+            skip(error, problems)
     if existing := len(found) - len(jobs):
         what = "of other pictures or an older checkpoint perhaps; --overwrite makes them anew"
         say_row("Left", f"{existing:,} that exist already, {what}")
@@ -257,12 +238,43 @@ def translate_video(job: Job, trained: TrainedRun, options: Translate) -> None:
             raise explain_unwritten(result, error) from error
 
 
+def is_huge_job(job: Job, trained: TrainedRun, options: Translate) -> bool:
+    """Tell whether a picture, or its result, is too large for the memory, and may be written row by
+    row: alone, at its resolution, and as a PNG."""
+    alone = not options.samples and not options.side_by_side and not options.pairs
+    is_png = job.results[0].suffix.lower() == ".png"
+    if not (alone and is_png and keeps_resolution(trained, options)):
+        return False
+    width, height = read_size(job.path)
+    return is_huge((height * trained.task.zoom, width * trained.task.zoom))
+
+
+def translate_huge(job: Job, trained: TrainedRun, options: Translate) -> None:
+    """Translate a picture of which neither all pixels nor all those of its result are in memory."""
+    loaded, result = load_picture(job, trained, options), job.results[0]
+    height, width = (side * trained.task.zoom for side in loaded.pixels.shape[:2])
+    shape = (height, width, trained.config.target_channels)
+
+    def finished_rows() -> Iterator[np.ndarray]:
+        for rows in generate_rows([loaded], trained, options):
+            done = rows.begin + len(rows.pixels)
+            say_progress(f"Translating {job.path.name}", done, height, f"{done:,} of {height:,}")
+            yield rows.pixels[: height - rows.begin, :width]
+
+    try:
+        result.parent.mkdir(parents=True, exist_ok=True)
+        with replace_when_complete(result) as temporary:
+            write_png_rows(temporary, shape, trained.target_bits, finished_rows())
+    except OSError as error:
+        raise explain_unwritten(result, error) from error
+
+
 # --- Before and after the generator ---------------------------------------------------------------
 
 
 def load_picture(job: Job, trained: TrainedRun, options: Translate) -> Loaded:
     """Read a picture, or the source half of a pair."""
-    pictures = read_pair((job.path,), side_by_side=options.pairs)
+    pictures = read_pair((job.path,), options.pairs, options.max_pixels)
     pixels = pictures[-1 if trained.config.direction == "BtoA" else 0]
     if problem := trained.task.problem_with(pixels):
         raise UserError(f"{job.path}: {problem}")
@@ -275,7 +287,7 @@ def load_pixels(job: Job, pixels: np.ndarray, trained: TrainedRun, options: Tran
     window = window_size(trained)
     if keeps_resolution(trained, options):
         lacking = [(0, max(0, window[0] - height)), (0, max(0, window[1] - width)), (0, 0)]
-        seen = np.pad(pixels, lacking, "symmetric")
+        seen = np.pad(pixels, lacking, "symmetric") if np.any(lacking) else pixels
     elif config.fit == "crop":  # windows cover also what the training would have cut off
         scale = max(window[0] / height, window[1] / width)
         size = max(window[0], round(scale * height)), max(window[1], round(scale * width))
@@ -285,11 +297,6 @@ def load_pixels(job: Job, pixels: np.ndarray, trained: TrainedRun, options: Tran
     rows = place_windows(seen.shape[0], window[0], zoom)
     columns = place_windows(seen.shape[1], window[1], zoom)
     return Loaded(job, pixels, seen, rows, columns)
-
-
-def window_size(trained: TrainedRun) -> tuple[int, int]:
-    """Return height and width of the part of a picture that one source is made of."""
-    return tuple(side // trained.task.zoom for side in trained.task.size)
 
 
 def keeps_resolution(trained: TrainedRun, options: Translate) -> bool:
@@ -336,105 +343,3 @@ def place_side_by_side(pictures: list[np.ndarray]) -> np.ndarray:
         same_height = resize(convert_channels(picture, max(counts)), pictures[-1].shape[:2])
         row.append(to_pixels(from_pixels(same_height)))
     return np.concatenate(row, axis=1)
-
-
-# --- Windows --------------------------------------------------------------------------------------
-
-
-def place_windows(length: int, size: int, zoom: int) -> dict[int, np.ndarray]:
-    """Place windows so that they overlap by half; return where they begin and how their pixels
-    count in the result: less towards the ends of a window, and 1 in all windows together."""
-    count = math.ceil(2 * (length - size) / size) + 1
-    begins = np.linspace(0, length - size, count).round().astype(int).tolist()
-    bump = np.sin(np.pi * (np.arange(size * zoom) + 0.5) / (size * zoom)) ** 2
-    total = np.zeros(length * zoom)
-    places = {begin: slice(begin * zoom, (begin + size) * zoom) for begin in begins}
-    for place in places.values():
-        total[place] += bump
-    return {begin: bump / total[place] for begin, place in places.items()}
-
-
-def list_windows(pictures: Iterable[Loaded], options: Translate) -> Iterator[Window]:
-    """List the windows of all pictures: sample by sample, row by row."""
-    for loaded in pictures:
-        samples = range(options.samples or 1)
-        for sample, top, left in product(samples, loaded.rows, loaded.columns):
-            yield Window(loaded, sample, top, left)
-
-
-def generate_windows(
-    pictures: Iterable[Loaded], trained: TrainedRun, options: Translate
-) -> Iterator[tuple[Window, np.ndarray]]:
-    """Let the generator work on the windows of all pictures, a batch at a time."""
-    height, width = window_size(trained)
-    noise = options.samples > 0
-    count = 1 if noise else options.batch_size
-    windows = list_windows(pictures, options)
-    while batch := list(islice(windows, count)):
-        sources = []
-        for window in batch:
-            rows = slice(window.top, window.top + height)
-            columns = slice(window.left, window.left + width)
-            sources.append(prepare_source(window.loaded.seen[rows, columns], trained))
-        missing = count - len(batch)
-        sources += sources[:1] * missing  # rounding depends on the size of a batch
-        if noise:
-            set_noise(trained.generator, options.seed, batch[0].sample)
-        images = generate(trained.generator, tf.stack(sources), noise).numpy()
-        yield from zip(batch, images[: len(batch)], strict=True)
-
-
-def generate_pictures(
-    pictures: Iterable[Loaded], trained: TrainedRun, options: Translate
-) -> Iterator[tuple[Loaded, list[np.ndarray]]]:
-    """Blend the generated windows into results; each picture with one, or with its samples."""
-    results, canvas = [], None
-    for window, image in generate_windows(pictures, trained, options):
-        canvas = canvas or Canvas(window.loaded, trained)
-        canvas.add(window, image)
-        if canvas.is_complete:
-            results.append(canvas.finish())
-            canvas = None
-            if len(results) == (options.samples or 1):
-                yield window.loaded, results
-                results = []
-
-
-class Canvas:
-    """A result that windows are blended into, row by row; only one row of them is kept in full."""
-
-    def __init__(self, loaded: Loaded, trained: TrainedRun) -> None:
-        self.loaded, self.zoom, self.bits = loaded, trained.task.zoom, trained.target_bits
-        height, width = (side * self.zoom for side in loaded.seen.shape[:2])
-        channels = trained.config.target_channels
-        self.whole = np.empty((height, width, channels), f"uint{self.bits}")
-        self.strip = np.zeros((trained.task.size[0], width, channels), np.float32)
-        self.begin = 0  # of the strip, in the whole
-        self.missing = len(loaded.rows) * len(loaded.columns)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether all windows are there."""
-        return self.missing == 0
-
-    def add(self, window: Window, image: np.ndarray) -> None:
-        """Add what was generated of a window, with the shares of its pixels."""
-        self.move_strip(window.top * self.zoom)
-        down = self.loaded.rows[window.top][:, None, None]
-        across = self.loaded.columns[window.left][:, None]
-        left = window.left * self.zoom
-        self.strip[:, left : left + image.shape[1]] += image * down * across
-        self.missing -= 1
-
-    def move_strip(self, top: int) -> None:
-        """Let the strip begin at a row of pixels; what lies above no later window reaches."""
-        done = top - self.begin
-        if done:
-            self.whole[self.begin : top] = to_pixels(self.strip[:done], self.bits)
-            self.strip = np.concatenate([self.strip[done:], np.zeros_like(self.strip[:done])])
-            self.begin = top
-
-    def finish(self) -> np.ndarray:
-        """Return the pixels of the result."""
-        self.whole[self.begin :] = to_pixels(self.strip, self.bits)
-        return self.whole

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pix2pix.support.huge_pictures import MAX_PIXELS
 from pix2pix.support.picture_files import SUFFIXES, read_picture
 from pix2pix.support.pictures import drop_opaque_alpha
 from pix2pix.support.terminal import UserError, say_row
@@ -53,9 +54,9 @@ class FoundPairs:
     problems: list[str] = field(default_factory=list)
 
 
-def read_pair(files: Files, side_by_side: bool) -> list[np.ndarray]:
+def read_pair(files: Files, side_by_side: bool, max_pixels: int = MAX_PIXELS) -> list[np.ndarray]:
     """Read A and B, or the photo alone if there is only one, as [height, width, channels]."""
-    pictures = [read_picture(file) for file in files]
+    pictures = [read_picture(file, max_pixels) for file in files]
     height, width = pictures[0].shape[:2]
     if side_by_side:
         if width % 2:

@@ -17,10 +17,12 @@ from PIL import Image
 import image_to_image_translation as script
 from pix2pix import command_line
 from pix2pix.commands import translate as translate_module
+from pix2pix.commands import windows
 from pix2pix.commands.trained_run import open_run
-from pix2pix.commands.translate import place_windows
 from pix2pix.commands.translate import translate as run_translate
+from pix2pix.commands.windows import place_windows
 from pix2pix.options import Translate
+from pix2pix.support import huge_pictures
 from pix2pix.support.picture_files import read_picture
 from pix2pix.support.pictures import LUMA, from_pixels, resize, to_pixels
 from pix2pix.support.terminal import UsageError, UserError
@@ -238,7 +240,7 @@ def test_the_generator_never_gets_more_than_a_batch_of_windows(run, tmp_path, mo
         shapes.add(tuple(source.shape))
         return script.generate(generator, source, noise)
 
-    monkeypatch.setattr(translate_module, "generate", generate)
+    monkeypatch.setattr(windows, "generate", generate)
     make_picture(tmp_path / "1.png", 200, 150)
     translate(run, tmp_path / "1.png", output=tmp_path / "out", native=True, batch_size=4)
     assert shapes == {(4, 32, 32, 3)}
@@ -481,3 +483,39 @@ def test_a_folder_called_like_a_picture_is_a_folder(copy, tmp_path, capsys):
     translate(copy, tmp_path / "in", output=tmp_path / "out")
     assert written(tmp_path / "out") == {"folder.png/1.png"}
     assert "Wrote     1 of 1" in capsys.readouterr().out
+
+
+def test_a_huge_picture_is_written_row_by_row_and_the_same(small, tmp_path, monkeypatch):
+    config = small_task(small, "super-resolve", scale=2)  # small pictures with huge results
+    runs = {"run": make_run(tmp_path / "run", small), "zoom": make_run(tmp_path / "zoom", config)}
+    make_picture(tmp_path / "1.png", 100, 70)
+    for name, run in runs.items():
+        translate(run, tmp_path / "1.png", output=tmp_path / name, native=True)
+    monkeypatch.setattr(huge_pictures, "HUGE", 2_000)
+    monkeypatch.setattr(translate_module, "write_picture", None)
+    for name, run in runs.items():
+        translate(run, tmp_path / "1.png", output=tmp_path / f"huge-{name}", native=True)
+        expected = pixels_of(tmp_path / name / "1.png")
+        np.testing.assert_array_equal(pixels_of(tmp_path / f"huge-{name}/1.png"), expected)
+
+
+def test_a_huge_picture_that_cannot_be_read_or_written_is_skipped(
+    copy, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(huge_pictures, "HUGE", 2_000)
+    for name, height in (("1", 64), ("2", 65), ("3", 64)):
+        make_picture(tmp_path / f"in/{name}.png", height, 64)
+    (tmp_path / "out/3.png").mkdir(parents=True)
+    with pytest.raises(UserError, match="2 could not be translated"):
+        translate(
+            copy,
+            tmp_path / "in",
+            output=tmp_path / "out",
+            native=True,
+            overwrite=True,
+            max_pixels=64 * 64,
+        )
+    said = capsys.readouterr().out
+    assert "2.png: has 4,160 pixels; translate --max-pixels 4160 reads it" in said
+    assert f"Skipped   {tmp_path}/out/3.png: could not be written (Is a directory)" in said
+    assert written(tmp_path / "out") == {"1.png"}
