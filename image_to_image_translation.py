@@ -43,7 +43,6 @@ import json
 import math
 import os
 import re
-import shlex
 import shutil
 import signal
 import zipfile
@@ -68,11 +67,13 @@ from pix2pix.advice import (
     describe_changes,
     describe_direction,
     hint_at_less,
+    how_to_go_on,
     refuse_single_pictures,
     warn_of_stretching,
 )
 from pix2pix.options import (
     DATASETS,
+    SettledTrain,
     Train,
     check_train,
     dataset_name,
@@ -81,8 +82,9 @@ from pix2pix.options import (
     possible_halvings,
     require,
     run_folder,
+    source_folders,
 )
-from pix2pix.saved_options import changed_fields, fill_in, read_config, to_saved
+from pix2pix.saved_options import changed_fields, fill_in, read_config, settle, to_saved
 from pix2pix.support.devices import (
     choose_computing_type,
     choose_strategy,
@@ -96,16 +98,19 @@ from pix2pix.support.devices import (
 )
 from pix2pix.support.fast_layers import FusedAdam, with_fast_layers
 from pix2pix.support.files import fetch_archive, map_ahead, replace_when_complete, write_text
+from pix2pix.support.label_maps import one_channel_per_class, snap_to_classes
+from pix2pix.support.meanings import settle_kind, with_classes, with_ranges
 from pix2pix.support.notebook import RunFolder, live_output, show_curves, show_inline
 from pix2pix.support.pair_folders import FilePair, find_pairs
 from pix2pix.support.pictures import (
     Kind,
-    convert_channels,
-    from_pixels,
     kind_of,
     resize,
+    shown_parts,
     to_pixels,
+    to_values,
 )
+from pix2pix.support.sides import PHOTOS, Side
 from pix2pix.support.synthetic import SyntheticPair, synthetic_splits
 from pix2pix.support.tasks import TASKS, Task
 from pix2pix.support.tensorboard import write_options, write_picture, write_scalars
@@ -115,7 +120,6 @@ from pix2pix.support.terminal import (
     first_line,
     in_notebook,
     is_due,
-    program_name,
     say,
     say_for_now,
     say_progress,
@@ -127,6 +131,7 @@ from pix2pix.support.terminal import (
 CACHE_BYTES = 2 * 2**30  # training pictures stay in memory once they are read, if not more
 BATCHES_AHEAD = 4  # made while a step is taken
 JITTER_SCALE = 286 / 256  # paper: pictures are enlarged to 286×286, for 256×256
+PICTURES_ASKED = 100  # at least, for classes and ranges, or all where there are fewer
 PREVIEW_PAIRS = 3  # in a preview, at most
 STEPS_BEFORE_HINT = 10  # by which the time of the others is known
 LOSSES = {  # and what they are called in a line of progress
@@ -161,6 +166,8 @@ def check_options(options: Train) -> None:
     if task.from_photos:
         require(not options.source_channels, options, "source_channels", "left to --task")
         require(not options.target_channels, options, "target_channels", "left to --task")
+        require(options.labels == "none", options, "labels", "none with this --task")
+        require(options.range != ("each",), options, "range", "auto or LOW HIGH with this --task")
 
 
 @dataclass(frozen=True)
@@ -195,7 +202,12 @@ class Split:
     def read(self, k: int) -> list[np.ndarray]:
         """Read the pixels of pair k: source and target, or the photo."""
         pictures = self.pairs[k].read()
-        return [pictures[side] for side in self.order]
+        return [pictures[place] for place in self.order]
+
+    def describe(self) -> list[Side]:
+        """Say what the files of source and target, or of the photo, are made of."""
+        sides = self.pairs[0].describe()
+        return [sides[place] for place in self.order]
 
 
 @dataclass(frozen=True)
@@ -236,7 +248,7 @@ def find_splits(options: Train) -> tuple[dict[str, Split], str]:
         root = fetch_archive(options.dataset, known.megabytes, options.mirror, data_dir)
         photos = False  # it has pairs; a task takes their targets
     elif options.source_dir:
-        root, sides = Path(), (str(options.source_dir), str(options.target_dir))
+        root, sides = Path(), (*map(str, source_folders(options)), str(options.target_dir))
     on_disk = find_pairs(root, sides, photos, options.holdout, options.seed)
     splits = {name: Split(there.pairs, order, there.problems) for name, there in on_disk.items()}
     return splits, direction
@@ -250,7 +262,9 @@ def check_large_enough(pixels: np.ndarray, pair: FilePair | SyntheticPair, confi
         raise UserError(f"{pair.files[0]}: {shape} is too small to cut {height}×{width} from it")
 
 
-def fit_to_size(pixels: np.ndarray, size: tuple[int, int], config: Train) -> np.ndarray:
+def fit_to_size(
+    pixels: np.ndarray, size: tuple[int, int], config: Train, side: Side = PHOTOS
+) -> np.ndarray:
     """Bring a picture to (height, width), as --crop and --fit say."""
     height, width = pixels.shape[:2]
     if config.crop:
@@ -261,7 +275,7 @@ def fit_to_size(pixels: np.ndarray, size: tuple[int, int], config: Train) -> np.
     else:
         shape = (height, width)
     top, left = (height - shape[0]) // 2, (width - shape[1]) // 2
-    return resize(pixels[top : top + shape[0], left : left + shape[1]], size)
+    return resize(pixels[top : top + shape[0], left : left + shape[1]], size, side=side)
 
 
 def size_for_jitter(pixels: np.ndarray, config: Train) -> tuple[int, int]:
@@ -345,24 +359,56 @@ def refuse_broken(splits: dict[str, CheckedSplit], config: Train) -> None:
         say_row("Skipped", f"{len(problems):,} broken or without partner")
 
 
+def some_pictures(split: CheckedSplit, place: int) -> Iterator[np.ndarray]:
+    """Read some pictures of a split: the sources at place 0 and the targets at 1, or the photos."""
+    every = max(1, len(split) // PICTURES_ASKED)
+    for pictures in map_ahead(split.read, range(0, len(split), every), count=4):
+        yield pictures[place]
+
+
+def find_sides(split: CheckedSplit, options: Train) -> list[Side]:
+    """Find out what the pictures of a split mean: classes, or more than can be seen."""
+    titles, from_photos, sides = ("source", "target"), task_of(options).from_photos, []
+    for place, (title, side) in enumerate(zip(titles, split.describe(), strict=False)):
+        pictures = some_pictures(split, place)
+        side = with_classes(side, pictures, options.classes, title, options.labels)
+        bits = max(kinds[place].bits for kinds in split.kinds)
+        words = options.range or (("auto",) if bits == 32 and from_photos else ())
+        side = with_ranges(side, some_pictures(split, place), words, title, bits)
+        sides.append(side)
+    return sides
+
+
 def settle_channels_and_depth(
-    options: Train, direction: str, kinds: Counter[tuple[Kind, ...]]
-) -> tuple[Train, dict]:
+    options: Train,
+    direction: str,
+    kinds: Counter[tuple[Kind, ...]],
+    sides: Sequence[Side] = (PHOTOS, PHOTOS),
+) -> tuple[SettledTrain, dict]:
     """Return the options completed by what the pictures decide, and those decisions alone."""
-    sides = []
-    for side in zip(*kinds, strict=True):  # the kinds of all pictures on a side
-        channels = {kind.channels for kind in side}
-        transparent = channels & {2, 4}  # one such picture is enough
-        bits = max(kind.bits for kind in side)
-        sides.append(Kind(4 if transparent else max(channels), bits))
-    source, target = task_of(replace(options, direction=direction)).settle(sides)
+    by_side = zip(sides, zip(*kinds, strict=True), strict=False)  # or of the photos alone
+    settled = [settle_kind(kinds_of_side, side) for side, kinds_of_side in by_side]
+    task = task_of(replace(options, direction=direction))
+    source, target = task.settle(settled)
+    source_side, target_side = task.settle_sides(sides[: len(settled)])
     derived = {
         "direction": direction,
         "source_channels": options.source_channels or source.channels,
         "target_channels": options.target_channels or target.channels,
         "depth": options.depth or possible_halvings(options),
+        "target_bits": target.bits,
+        "source": source_side.to_saved(),
+        "target": target_side.to_saved(),
     }
-    return replace(options, **derived), derived | {"target_bits": target.bits}
+    return settle(options, derived), derived
+
+
+def settle_pictures(
+    options: Train, direction: str, split: CheckedSplit
+) -> tuple[SettledTrain, dict]:
+    """Return the options completed by what some pictures decide, and those decisions alone."""
+    sides = find_sides(split, options)
+    return settle_channels_and_depth(options, direction, split.kinds, sides)
 
 
 def pair_shape(split: CheckedSplit, config: Train) -> list[int] | None:
@@ -373,13 +419,14 @@ def pair_shape(split: CheckedSplit, config: Train) -> list[int] | None:
     return [height, 2 * width]
 
 
-def concatenate_pair(pictures: list[np.ndarray], config: Train) -> np.ndarray:
+def concatenate_pair(pictures: list[np.ndarray], config: SettledTrain) -> np.ndarray:
     """Stack the pictures of a pair channel upon channel, with values from -1 to 1.
 
     All that happens to the pair from here on happens to both."""
-    counts = task_of(config).stored_channels(config.source_channels, config.target_channels)
-    pairs = zip(pictures, counts, strict=True)
-    return np.concatenate([from_pixels(convert_channels(p, n)) for p, n in pairs], axis=-1)
+    task = task_of(config)
+    counts = task.stored(config.source_channels, config.target_channels)
+    sides = task.stored(config.source, config.target)
+    return np.concatenate(list(map(to_values, pictures, counts, sides)), axis=-1)
 
 
 def separate_pair(
@@ -390,11 +437,22 @@ def separate_pair(
     return task_of(config).split(stacked, channels, seed)
 
 
+def load_pair(split: Split, k: int, config: SettledTrain) -> list[tuple[np.ndarray, Side]]:
+    """Load the pictures of pair k in one size, each with its side; label maps in exact colours."""
+    pair, pictures = [], split.read(k)
+    sides = task_of(config).stored(config.source, config.target)
+    for pixels, side in zip(pictures, sides, strict=True):
+        pixels = snap_to_classes(pixels, side.classes)
+        pair.append((resize(pixels, pictures[-1].shape[:2], side=side), side))
+    return pair
+
+
 def examples(split: Split, numbers: Sequence[int], config: Train) -> tuple[tf.Tensor, tf.Tensor]:
     """Return some pairs as they are, without jitter: sources and targets, each in one batch."""
     sources, targets = [], []
     for k in numbers:
-        pictures = [fit_to_size(p, picture_size(config), config) for p in split.read(k)]
+        size = picture_size(config)
+        pictures = [fit_to_size(p, size, config, side) for p, side in load_pair(split, k, config)]
         stacked = tf.constant(concatenate_pair(pictures, config))
         source, target = separate_pair(stacked, config, [config.seed, split.number_of(k)])
         sources.append(source)
@@ -409,10 +467,10 @@ def first_examples(split: Split, config: Train) -> tuple[tf.Tensor, tf.Tensor]:
 
 def load_for_jitter(split: CheckedSplit, k: int, config: Train) -> list[np.ndarray]:
     """Load the pictures of pair k at the size that jitter cuts from."""
-    pictures = split.read(k)
+    pair = load_pair(split, k, config)
     if config.crop and config.jitter:
-        return pictures
-    return [fit_to_size(p, size_for_jitter(p, config), config) for p in pictures]
+        return [pixels for pixels, _ in pair]
+    return [fit_to_size(p, size_for_jitter(p, config), config, side) for p, side in pair]
 
 
 def jitter(stacked: tf.Tensor, config: Train, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -522,7 +580,8 @@ def build_generator(config: Train) -> keras.Model:
     task, biased = task_of(config), needs_bias(config)
     depth = config.depth or possible_halvings(config)  # until a side is odd: 1×1, for 256×256
     filters = [config.generator_filters * min(2**level, 8) for level in range(depth)]
-    x = source = keras.Input((*task.size, config.source_channels or 3), name="source")
+    source = keras.Input((*task.size, config.source_channels or 3), name="source")
+    x = one_channel_per_class(source, config.source.classes)
 
     skips = []
     for level, count in enumerate(filters):  # C64-C128-C256-C512-C512-C512-C512-C512
@@ -562,7 +621,8 @@ def build_discriminator(config: Train) -> keras.Model:
     size, biased = picture_size(config), needs_bias(config)
     source = keras.Input((*size, config.source_channels or 3), name="source")
     image = keras.Input((*size, config.target_channels or 3), name="image")
-    x = layers.Concatenate()([source, image])  # paper: conditional, so it sees the source too
+    classes = one_channel_per_class(source, config.source.classes)
+    x = layers.Concatenate()([classes, image])  # paper: conditional, so it sees the source too
     for level, (multiple, stride) in enumerate([(1, 2), (2, 2), (4, 2), (8, 1)]):
         x = layers.ZeroPadding2D(1)(x)
         count = config.discriminator_filters * multiple
@@ -709,16 +769,20 @@ def draw_panel(path: Path, columns: dict[str, tf.Tensor]) -> None:
 
 
 def save_preview(
-    state: tf.train.Checkpoint, preview_pairs: tuple[tf.Tensor, tf.Tensor], folder: Path
+    state: tf.train.Checkpoint,
+    preview_pairs: tuple[tf.Tensor, tf.Tensor],
+    folder: Path,
+    config: Train,
 ) -> Path:
     """Save the panel input · ground truth · prediction of some held-out pairs.
 
     Before the first step there is no prediction to speak of."""
     (sources, targets), step = preview_pairs, int(state.step.numpy())
-    columns = {"Input": sources, "Ground truth": targets}
+    columns = shown_parts("Input", sources, config.source)
+    columns |= shown_parts("Ground truth", targets, config.target)
     if step > 0:
         generated = [generate(state.average, source[None]) for source in sources]
-        columns["Prediction"] = tf.concat(generated, axis=0)
+        columns |= shown_parts("Prediction", tf.concat(generated, axis=0), config.target)
     path = folder / "previews" / f"step-{step:06}.png"
     path.parent.mkdir(exist_ok=True)
     draw_panel(path, columns)
@@ -792,9 +856,9 @@ def refuse_another_run(new: dict, folder: Path) -> None:
     old = read_config(folder / "config.json")
     old_values, new_values = {**old, **old["found"]}, {**new, **new["found"]}
     same = ("task", "image_size", "generator_filters", "discriminator_filters", "normalization")
-    for name in (*same, "upsampling", "average_weights", *new["found"]):
+    for name in (*same, "upsampling", "average_weights", "labels", *new["found"]):
         now = new_values[name]
-        before = old_values.get(name, now)
+        before = old_values.get(name, {} if name in ("source", "target") else now)
         if before in (now, None):  # None: imported, and not known
             continue
         what = name.replace("_", " ")
@@ -978,7 +1042,7 @@ def train_as_told(options: Train) -> RunFolder:
         pairs = splits["train"]
         if not checkpoints(folder):  # an older run may have been begun without a question
             check_layout(pairs, options)
-        config, decisions = settle_channels_and_depth(options, direction, pairs.kinds)
+        config, decisions = settle_pictures(options, direction, pairs)
         derived = {  # in the order in which refuse_another_run looks for a difference
             "pairs": unchecked["train"].fingerprint,
             **decisions,
@@ -1017,16 +1081,8 @@ def start_or_resume(
     if is_writer(strategy):
         remove_half_written(folder)
         restore(state, folder)
-    places = (
-        "dataset",
-        "source_dir",
-        "target_dir",
-        "output",
-        "name",
-        "data_dir",
-        "mirror",
-        "config",
-    )
+    data = ("dataset", "source_dir", "target_dir", "classes", "data_dir", "mirror")
+    places = (*data, "output", "name", "config")
     shared = {name: value for name, value in settings.items() if name not in places}
     start_alike(strategy, variables_of(state), state.noise, shared)  # workers may differ in places
     return state
@@ -1082,16 +1138,6 @@ def take_steps(
         yield step
 
 
-def how_to_go_on(folder: Path, config: Train) -> str:
-    """Say how a run that was stopped goes on."""
-    if in_notebook():
-        return "run this cell again"
-    command = f"{program_name()} train --name {shlex.quote(folder.name)}"
-    if config.output != Train.output:
-        command += f" --output {shlex.quote(str(folder.parent))}"
-    return command
-
-
 def begin_logs(
     state: tf.train.Checkpoint,
     preview_pairs: tuple[tf.Tensor, tf.Tensor],
@@ -1104,7 +1150,7 @@ def begin_logs(
     writer = tf.summary.create_file_writer(str(folder / "logs"))
     write_options(writer, step, to_saved(config))
     if step == 0:
-        save_preview(state, preview_pairs, folder)
+        save_preview(state, preview_pairs, folder, config)
     return writer
 
 
@@ -1138,7 +1184,7 @@ def train_steps(
             if writes and log_due:
                 log(state, folder, writer, losses, clock)
             if writes and preview_due:
-                write_picture(writer, step, save_preview(state, preview_pairs, folder))
+                write_picture(writer, step, save_preview(state, preview_pairs, folder, config))
             if writes and save_due:
                 save(state, preview_pairs[0][:1], folder, config.keep_checkpoints)
             if stopping and step < total:

@@ -1,15 +1,17 @@
 """What a person is told about a dataset and a training. Nothing here decides what is learned."""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from pix2pix.options import RunOptions, Train, flag, picture_size, possible_halvings
+from pix2pix.options import RunOptions, Train, flag, picture_size, possible_halvings, source_folders
 from pix2pix.support.devices import has_gpu
-from pix2pix.support.pictures import CHANNEL_NAMES
+from pix2pix.support.pictures import describe_channels
+from pix2pix.support.sides import Side
 from pix2pix.support.tasks import Task
-from pix2pix.support.terminal import UserError, describe_time, say
+from pix2pix.support.terminal import UserError, describe_time, in_notebook, program_name, say
 
 Sizes = Counter[tuple[int, int]]  # how many pictures have such a height and width
 
@@ -24,14 +26,23 @@ def describe_direction(files: Sequence[Path], task: Task, config: Train) -> str:
     """Say what becomes what: `BtoA: right half (RGB) → left half (RGB) at 256×256`."""
     if task.from_photos:
         sides = [task.source_name, "photo"]
-    elif len(files) == 2:
-        sides = [str(file.parent) for file in files]
+    elif len(files) > 1:
+        folders = [str(file.parent) for file in files]
+        sides = [" + ".join(folders[:-1]), folders[-1]]
     else:
         sides = ["left half", "right half"]
     source, target = reversed(sides) if config.direction == "BtoA" else sides
-    source += f" ({CHANNEL_NAMES[config.source_channels]})"
-    target += f" ({CHANNEL_NAMES[config.target_channels]})"
+    source += f" ({describe_side(config.source_channels, config.source)})"
+    target += f" ({describe_side(config.target_channels, config.target)})"
     return f"{config.direction}: {source} → {target} at {'×'.join(map(str, task.size))}"
+
+
+def describe_side(channels: int, side: Side) -> str:
+    """Say what the pictures of a side are: `RGB`, `a label map of 12 classes`, or with a range."""
+    if side.classes:
+        return f"a label map of {len(side.classes)} classes"
+    ranges = dict.fromkeys(f"{low:.6g} to {high:.6g}" for low, high in side.ranges)
+    return ", ".join([describe_channels(channels), *ranges])
 
 
 def describe_changes(options: Train) -> str:
@@ -47,7 +58,8 @@ def describe_changes(options: Train) -> str:
         elif value is False:
             flags.append(flag(f"no_{field.name}"))
         else:
-            flags.append(f"{flag(field.name)} {value}")
+            words = value if isinstance(value, tuple) else [value]
+            flags.append(" ".join([flag(field.name), *map(str, words)]))
     return " ".join(flags)
 
 
@@ -94,7 +106,18 @@ def hint_at_less(config: Train, name: str, left: int, seconds_per_step: float) -
     say(f"This will take about {describe_time(seconds)}. An hour would do for one of these:")
     dataset = config.dataset
     if config.source_dir:
-        dataset = f"--source-dir {config.source_dir} --target-dir {config.target_dir}"
+        folders = " ".join(map(str, source_folders(config)))
+        dataset = f"--source-dir {folders} --target-dir {config.target_dir}"
     for ending, flags, share in choices:
         steps = float(f"{HOUR / (share * seconds_per_step):.0e}")  # rounded to one digit
         say(f"  train {dataset} --name {name}-{ending} --steps {steps:.0f}{flags}")
+
+
+def how_to_go_on(folder: Path, config: Train) -> str:
+    """Say how a run that was stopped goes on."""
+    if in_notebook():
+        return "run this cell again"
+    command = f"{program_name()} train --name {shlex.quote(folder.name)}"
+    if config.output != Train.output:
+        command += f" --output {shlex.quote(str(folder.parent))}"
+    return command

@@ -15,8 +15,13 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import Literal, get_args, get_origin
 
-import tyro
+try:
+    import tyro
+except ModuleNotFoundError as missing:  # the first to be loaded of what has to be installed
+    sys.exit(f"error: {missing.name} is missing: pip install -r requirements.txt")
 
 from pix2pix import __version__
 from pix2pix.options import (
@@ -33,6 +38,8 @@ from pix2pix.options import (
     Train,
     Translate,
     check_train,
+    flag,
+    types_of,
 )
 from pix2pix.saved_options import fill_in
 from pix2pix.support.terminal import (
@@ -54,6 +61,8 @@ class Command:
     function: str
     about: str
 
+
+NEEDED = ("tensorflow", "keras", "matplotlib", "IPython", "filelock")  # beside tyro
 
 COMMANDS = {
     "train": Command(
@@ -148,6 +157,10 @@ def explain(error: Exception) -> str | None:
         return f"{message}. Free some space and start again; it goes on from the last checkpoint."
     if isinstance(error, OSError):
         return message
+    if isinstance(error, ModuleNotFoundError):
+        package = str(error.name).partition(".")[0]
+        if package in NEEDED:
+            return f"{package} is missing: pip install -r requirements.txt"
     if is_tensorflows and isinstance(error, tf.errors.ResourceExhaustedError):
         return f"out of memory ({message}). Try a smaller --batch-size or --image-size."
     if is_tensorflows and "UserError: " in str(error):  # of a pair that went bad during training
@@ -181,6 +194,7 @@ def parse(arguments: Sequence[str]) -> tuple[str, object]:
     if is_named:
         name = arguments.pop(0)
     kind, program = COMMANDS[name].options, f"{program_name()} {name}"
+    refuse_other_choices(kind, arguments)
     if not issubclass(kind, Train):
         return name, tyro.cli(kind, args=arguments, prog=program, config=HELP)
     if arguments and not arguments[0].startswith("-"):
@@ -218,6 +232,19 @@ def refuse_mistyped(word: str) -> None:
     similar = difflib.get_close_matches(word, [*COMMANDS, *DATASETS], n=1)
     question = f"Did you mean {similar[0]}?" if similar else f"See {program_name()} --help."
     raise UsageError(f"{word} is no command, no known dataset and no folder. {question}")
+
+
+def refuse_other_choices(kind: type, arguments: Sequence[str]) -> None:
+    """Refuse a word that is none of those a flag may have; tyro would offer None among them."""
+    choices = {}
+    for name, union in types_of(kind).items():
+        words = [part for part in get_args(union) if get_origin(part) is Literal]
+        choices[flag(name)] = [str(word) for part in words for word in get_args(part)]
+    for argument, following in pairwise([*arguments, ""]):
+        typed, equals, value = argument.partition("=")
+        word, known = value if equals else following, choices.get(typed.replace("_", "-"))
+        if known and word and word not in known and not word.startswith("--"):
+            raise UsageError(f"{typed} must be one of {', '.join(known)}, not {word}.")
 
 
 def typed_fields(arguments: Sequence[str]) -> set[str]:

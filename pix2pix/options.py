@@ -15,7 +15,8 @@ from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin, get
 import tyro
 from tyro.conf import Positional
 
-from pix2pix.support.terminal import UsageError
+from pix2pix.support.sides import PHOTOS, Side
+from pix2pix.support.terminal import UsageError, shorten
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,16 @@ class Options:
     def __post_init__(self) -> None:
         for name, kind in types_of(type(self)).items():
             value = getattr(self, name)
-            if is_path(kind) and isinstance(value, str | os.PathLike):
+            if isinstance(value, list):  # as JSON has it
+                value = tuple(value)
+                object.__setattr__(self, name, value)
+            texts = isinstance(value, tuple) and all(
+                isinstance(v, str | os.PathLike) for v in value
+            )
+            if texts and value and is_path(kind):
+                paths = tuple(map(Path, value))
+                object.__setattr__(self, name, paths[0] if len(paths) == 1 else paths)
+            elif is_path(kind) and isinstance(value, str | os.PathLike):
                 object.__setattr__(self, name, Path(value))
             elif isinstance(value, os.PathLike):
                 object.__setattr__(self, name, os.fspath(value))
@@ -64,7 +74,7 @@ def types_of(options: type) -> dict[str, object]:
 
 def is_path(kind: object) -> bool:
     """Tell whether a type is that of a path."""
-    return kind is Path or Path in get_args(kind)
+    return kind is Path or any(is_path(each) for each in get_args(kind))
 
 
 @dataclass(frozen=True)
@@ -74,8 +84,9 @@ class DataOptions(Options):
     dataset: str = "facades"
     """facades, maps, cityscapes, edges2shoes, edges2handbags or night2day (downloaded once), your
     own folder, or synthetic, drawn on the spot. Coming first, it needs no --dataset before it."""
-    source_dir: Unset[Path] = None
-    """Instead of a dataset: the folder of the sources, A, paired by file name with target_dir."""
+    source_dir: Unset[tuple[Path, ...]] = None  # if it is one, a path
+    """Instead of a dataset: the folder of the sources, A, paired by file name with target_dir.
+    Several folders, if several pictures make a source together: their channels are stacked."""
     target_dir: Unset[Path] = None
     """The folder of the targets, B."""
     direction: Unset[Literal["AtoB", "BtoA"]] = None
@@ -115,6 +126,17 @@ class PictureOptions(Options):
     """1 is grey, 3 RGB, 4 RGB with transparency. Default: what the pictures have."""
     target_channels: Unset[Literal[1, 3, 4]] = None
     """The same for the targets."""
+    labels: Literal["none", "source", "target", "both", "auto"] = "none"
+    """Which side is a label map: its colours are classes, with nothing in between. The networks get
+    one channel for each class of a source; targets are made in the exact colours. auto: those that
+    have the few even colours of one."""
+    classes: Unset[Path] = None
+    """A text file with the classes, a line each: NUMBER RED GREEN BLUE NAME. Default: found in the
+    training pictures."""
+    range: Unset[tuple[str, ...]] = None
+    """What is black and white in pictures of more than 8 bits: LOW HIGH, or those of the sources
+    and those of the targets; auto: where nearly all numbers of the training pictures lie, each:
+    the same for each channel. Default: what 16 bits can hold, and each for 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +210,16 @@ class RunOptions(Options):
 class Train(RunOptions, LearningOptions, NetworkOptions, PictureOptions, DataOptions):
     """Train a generator on pairs of pictures; started again, go on where it stopped."""
 
+    source = target = PHOTOS  # what pictures mean, until some have been seen
+
+
+@dataclass(frozen=True)
+class SettledTrain(Train):
+    """The options of a training, completed by what its pictures decide."""
+
+    source: Side = PHOTOS
+    target: Side = PHOTOS
+
 
 @dataclass(frozen=True)
 class Inspect(Train):
@@ -202,11 +234,15 @@ class Translate(Options):
     run: Run
     """The name of a run, its folder, or a generator.keras."""
     inputs: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="INPUT…")]
-    """Pictures, videos, folders with all that is below them, or patterns like "photos/*.jpg"."""
+    """Pictures, videos, folders with all that is below them, or patterns like "photos/*.jpg". Where
+    several pictures make a source, as many folders, in the order of the training."""
     output: Path = Path("translated")
     """The folder for the results; they are named like the inputs. Of one picture, also a file."""
-    format: Literal["png", "jpg", "webp", "same"] = "png"
-    """same: each as its input. Where the targets had 16 bits, png has them too."""
+    format: Literal["png", "jpg", "webp", "tif", "npy", "same"] = "png"
+    """same: each as its input. Where the targets had 16 bits, png and tif have them too; what png
+    cannot hold, such as 32 bits, becomes tif."""
+    labels: Literal["exact", "soft"] = "exact"
+    """Where the targets are label maps: the exact colour of a class, or what the generator made."""
     overwrite: bool = False
     """Replace results that are there already."""
     native: bool = False
@@ -252,6 +288,10 @@ class Evaluate(Options):
     """Go on without broken pairs."""
     output: Unset[Path] = None
     """Default: results, in the run folder."""
+    data_dir: Path = DataOptions.data_dir
+    """Where archives are kept and unpacked; what the run says of that does not count."""
+    mirror: str = DataOptions.mirror
+    """Where archives are fetched from; what the run says of that does not count."""
 
 
 @dataclass(frozen=True)
@@ -309,10 +349,16 @@ def possible_halvings(options: Train) -> int:
     return count
 
 
+def source_folders(options: Train) -> tuple[Path, ...]:
+    """List the folders of --source-dir."""
+    one = isinstance(options.source_dir, Path)
+    return (options.source_dir,) if one else options.source_dir or ()
+
+
 def dataset_name(options: Train) -> str:
     """Name the dataset, or the two folders in its place, in messages."""
     if options.source_dir:
-        return f"{options.source_dir} and {options.target_dir}"
+        return " and ".join(map(str, [*source_folders(options), options.target_dir]))
     return options.dataset
 
 
@@ -320,7 +366,7 @@ def run_folder(options: Train) -> Path:
     """Return the folder in which the run lives."""
     folders = [options.dataset]
     if options.source_dir:
-        folders = [folder for folder in (options.source_dir, options.target_dir) if folder]
+        folders = [*source_folders(options), *filter(None, [options.target_dir])]
     name = "_to_".join(os.path.basename(os.path.abspath(folder)) for folder in folders)
     if options.task != Train.task:
         name += f"-{options.task}"
@@ -328,6 +374,10 @@ def run_folder(options: Train) -> Path:
 
 
 # --- What values may be ---------------------------------------------------------------------------
+
+MOST = 10**12  # that a whole number may be: products of two still fit into 64 bits
+MOST_OF = {"generator_filters": 1024, "discriminator_filters": 1024, "batch_size": 4096}
+LONGEST_SIDE = 8192  # of the networks, in pixels
 
 
 def flag(field: str) -> str:
@@ -338,7 +388,8 @@ def flag(field: str) -> str:
 def require(condition: bool, options: Train, field: str, rule: str) -> None:
     """Refuse the value of a field unless the condition holds; `rule` says what it must be."""
     if not condition:
-        raise UsageError(f"{flag(field)} must be {rule}, not {getattr(options, field)}.")
+        value = shorten(str(getattr(options, field)))
+        raise UsageError(f"{flag(field)} must be {rule}, not {value}.")
 
 
 def check_train(options: Train) -> None:
@@ -368,11 +419,18 @@ def check_types(options: Train) -> None:
             same = [choice for choice in choices if is_a(value, type(choice)) and value == choice]
             rule, is_right = "one of " + ", ".join(map(str, choices)), bool(same)
         elif kind is int and name != "seed":
-            rule, is_right = "a whole number above 0", is_a(value, int) and value >= 1
+            most = MOST_OF.get(name, MOST)
+            rule = f"a whole number from 1 to {most:,}"
+            is_right = is_a(value, int) and 1 <= value <= most
         elif kind is float:
             rule, is_right = "a number", is_a(value, int | float)
         elif name == "dataset" or is_path(kind):
-            rule, is_right = "a path", is_a(value, str | Path)
+            several = value if isinstance(value, tuple) and name == "source_dir" else [value]
+            is_right = bool(several) and all(is_a(each, str | Path) for each in several)
+            rule = "a path"
+        elif name == "range":
+            texts = isinstance(value, tuple) and all(is_a(each, str) for each in value)
+            rule, is_right = "LOW HIGH, auto or each", texts and bool(value)
         else:
             names = [each.__name__ for each in kinds]
             rule, is_right = "of type " + " or ".join(names), is_a(value, kind)
@@ -395,16 +453,37 @@ def check_data(options: Train) -> None:
         raise UsageError("What an imported run was trained on is not known. Name it: --dataset.")
     rule = f"{', '.join(DATASETS)} or an existing folder, and left out where there is --source-dir"
     require(sound_dataset, options, "dataset", rule)
-    require(Path(source or ".").is_dir(), options, "source_dir", "an existing folder")
-    require(Path(target or ".").is_dir(), options, "target_dir", "an existing folder")
+    folders = all(os.path.isdir(folder) for folder in source_folders(options))
+    require(folders, options, "source_dir", "existing folders")
+    require(os.path.isdir(target or "."), options, "target_dir", "an existing folder")
     if bool(source) != bool(target):
         raise UsageError("--source-dir and --target-dir must be given together.")
     require(0 <= options.holdout < 1, options, "holdout", "at least 0 and below 1")
+    if options.classes and options.labels == "none":
+        raise UsageError("--classes is for label maps: which side is one? --labels source, say.")
+    told = options.range or ()
+    numbers = [each for each in told if is_number(each)]
+    words = told in ((), ("auto",), ("each",))
+    rule = "LOW HIGH (of both sides, or of sources and targets), auto or each"
+    counts = len(numbers) == len(told) in (2, 4)
+    limits = [float(number) for number in numbers]
+    ordered = all(low < high for low, high in zip(limits[::2], limits[1::2], strict=False))
+    require(words or (counts and ordered), options, "range", rule)
+
+
+def is_number(text: str) -> bool:
+    """Tell whether a text is a number that a picture can hold."""
+    try:
+        return abs(float(text)) < 1e38
+    except ValueError:
+        return False
 
 
 def check_sizes(options: Train) -> None:
     """Refuse an image size that the networks do not divide, and impossible depths and scales."""
-    readable = re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", str(options.image_size))
+    readable = re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5})?", str(options.image_size))
+    small_enough = not readable or max(picture_size(options)) <= LONGEST_SIDE
+    require(small_enough, options, "image_size", f"at most {LONGEST_SIDE} on each side")
     large_enough = bool(readable) and min(picture_size(options)) >= 32
     divisible = large_enough and (bool(options.depth) or possible_halvings(options) >= 5)
     require(

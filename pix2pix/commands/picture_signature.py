@@ -8,13 +8,16 @@ import keras
 import tensorflow as tf
 
 from pix2pix.commands.trained_run import TrainedRun
+from pix2pix.support.sides import PHOTOS
 from pix2pix.support.tasks import luminance
 
 
 def translates_whole_pictures(trained: TrainedRun) -> bool:
     """Tell whether a picture is translated in one piece, so that a plain function can do it."""
     config = trained.config
-    return config.fit == "stretch" and not config.crop and not trained.task.keeps_resolution
+    of_photos = config.source == config.target == PHOTOS
+    in_one = config.fit == "stretch" and not config.crop and not trained.task.keeps_resolution
+    return of_photos and in_one
 
 
 def picture_function(generator: keras.Model, trained: TrainedRun) -> Callable:

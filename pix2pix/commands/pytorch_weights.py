@@ -4,6 +4,7 @@ Their network is one block within another, each numbered as a list of layers: co
 normalisation, the block inside, convolution up, normalisation, and activations between them.
 """
 
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import tensorflow as tf
 from keras import layers
 
 from image_to_image_translation import check_options, new_state, save, write_config
-from pix2pix.commands.trained_run import TrainedRun
+from pix2pix.commands.trained_run import TrainedRun, check_archive
 from pix2pix.options import ImportWeights, Train, picture_size, run_folder
 from pix2pix.saved_options import to_saved
 from pix2pix.support.files import lock_folder
@@ -47,7 +48,7 @@ def import_weights(options: ImportWeights) -> Path:
         check_options(replace(config, dataset=options.dataset or Train.dataset))
         state, folder = new_state(config), run_folder(config)
         from_pytorch(state.generator, weights)
-    except (KeyError, ValueError) as error:
+    except (KeyError, IndexError, ValueError) as error:
         what = f"not a unet_256 or unet_128 of the authors' code ({first_line(error)})"
         raise UserError(f"{options.file}: {what}.") from error
     with lock_folder(folder, f"{folder}: another process trains here."):
@@ -67,8 +68,15 @@ def read_pytorch(path: Path) -> dict[str, np.ndarray]:
     try:
         import torch
 
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        return {name.removeprefix("module."): value.numpy() for name, value in weights.items()}
+        if zipfile.is_zipfile(path):  # as PyTorch has saved since 1.6
+            with zipfile.ZipFile(path) as archive:
+                check_archive(archive, path.stat().st_size)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)  # so nothing in it runs
+        weights = {name.removeprefix("module."): value.numpy() for name, value in loaded.items()}
+        odd = [name for name, value in weights.items() if not np.isfinite(value).all()]
+        if odd:
+            raise ValueError(f"{odd[0]} is not finite")
+        return weights
     except ModuleNotFoundError as error:
         raise UserError("import-weights needs torch: pip install torch") from error
     except Exception as error:  # pickle, zipfile and torch raise a dozen kinds
@@ -144,10 +152,12 @@ def to_pytorch(generator: keras.Model, trained: TrainedRun) -> dict[str, np.ndar
     """Return the weights of a generator by the names and in the layout of the authors' code."""
     config = trained.config
     is_theirs = trained.task.plain_generator and config.upsampling == "transposed"
+    is_theirs = is_theirs and not config.source.classes
     if not is_theirs or config.normalization == "none" or config.depth < 5:
         raise UserError(
             "pytorch: the authors' code has no such network. It wants --task pairs or sketch, "
-            "--upsampling transposed, any --normalization but none, and a --depth from 5 on."
+            "no --labels source, --upsampling transposed, any --normalization but none, and a "
+            "--depth from 5 on."
         )
     weights = {}
     for named in named_layers(generator):

@@ -14,7 +14,7 @@ from image_to_image_translation import CheckedSplit
 from pix2pix.commands.metrics import METRICS, generate_batches
 from pix2pix.commands.trained_run import TrainedRun
 from pix2pix.support.files import replace_when_complete, write_text
-from pix2pix.support.pictures import to_pixels
+from pix2pix.support.pictures import shown_parts, to_pixels
 
 TEMPLATE = Path(__file__).parents[1] / "pages" / "results.html"
 SHOWN = 200  # pairs at most, which a browser shows with ease
@@ -34,8 +34,8 @@ def write_report(folder: Path, summary: dict, trained: TrainedRun, split: Checke
     writer = csv.DictWriter(table, ["name", *METRICS], extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(summary["pairs"])
-    rows = rows_with_pictures(summary["pairs"], trained, split)
-    page = json.dumps(page_content(summary, rows, plot)).replace("</", "<\\/")
+    rows, titles = rows_with_pictures(summary["pairs"], trained, split)
+    page = json.dumps(page_content(summary, rows, titles, plot)).replace("</", "<\\/")
     template = TEMPLATE.read_text(encoding="utf-8")
     write_text(folder / "metrics.json", json.dumps(summary, indent=2) + "\n")
     write_text(folder / "metrics.csv", table.getvalue())
@@ -56,15 +56,21 @@ def plot_metrics(path: Path, means_by_step: dict[int, dict[str, float]]) -> None
         figure.savefig(temporary, dpi=128)
 
 
-def rows_with_pictures(rows: list[dict], trained: TrainedRun, split: CheckedSplit) -> list[dict]:
-    """Return the worst and the best pairs by SSIM, each with its three pictures."""
+def rows_with_pictures(
+    rows: list[dict], trained: TrainedRun, split: CheckedSplit
+) -> tuple[list[dict], list[str]]:
+    """Return the worst and the best pairs by SSIM, each with its pictures, and their titles."""
     ranked = sorted(range(len(rows)), key=lambda k: rows[k]["ssim"])
     chosen = ranked if len(rows) <= SHOWN else ranked[: SHOWN // 2] + ranked[-SHOWN // 2 :]
-    pictures = []
+    source, target = trained.config.source, trained.config.target
+    with_pictures = []
     for batch in generate_batches(trained, split, chosen):
-        triples = zip(batch.sources, batch.targets, batch.generated, strict=True)
-        pictures += [[picture_to_uri(picture) for picture in triple] for triple in triples]
-    return [rows[k] | {"pictures": uris} for k, uris in zip(chosen, pictures, strict=True)]
+        columns = shown_parts("Input", batch.sources, source)
+        columns |= shown_parts("Ground truth", batch.targets, target)
+        columns |= shown_parts("Prediction", batch.generated, target)
+        for k, *pictures in zip(batch.numbers, *columns.values(), strict=True):
+            with_pictures.append(rows[k] | {"pictures": list(map(picture_to_uri, pictures))})
+    return with_pictures, list(columns)
 
 
 def picture_to_uri(picture: tf.Tensor) -> str:
@@ -85,7 +91,7 @@ def data_uri(kind: str, encoded: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
 
 
-def page_content(summary: dict, rows: list[dict], plot: str) -> dict:
+def page_content(summary: dict, rows: list[dict], titles: list[str], plot: str) -> dict:
     """Return what the web page shows."""
     count, size = len(summary["pairs"]), "×".join(map(str, summary["size"]))
     left_out = ""
@@ -103,18 +109,27 @@ def page_content(summary: dict, rows: list[dict], plot: str) -> dict:
         "tables": extra_tables(summary),
         "plot": plot,
         "left_out": left_out,
+        "titles": titles,
         "rows": rows,
     }
 
 
 def extra_tables(summary: dict) -> list[dict]:
-    """Return the scores of --judge and --fid as tables of text."""
+    """Return all scores of labels, --judge and --fid as tables of text, classes one by one too."""
+    tables = score_tables(summary)
+    return tables + class_tables(summary["labels"]) if "labels" in summary else tables
+
+
+def score_tables(summary: dict) -> list[dict]:
+    """Return the scores of labels, --judge and --fid as tables of text."""
     tables = []
+    columns = ["", "per-pixel accuracy", "per-class accuracy", "class IoU"]
+    if "labels" in summary:
+        row = label_row("generated labels", summary["labels"])
+        note = "How many pixels of the generated label maps are of the right class."
+        tables.append({"title": "Labels", "note": note, "columns": columns, "rows": [row]})
     if "judge" in summary:
-        columns = ["", "per-pixel accuracy", "per-class accuracy", "class IoU"]
-        rows = []
-        for kind, scores in summary["judge"].items():
-            rows.append([f"{kind} photos", *(f"{value:.3f}" for value in scores.values())])
+        rows = [label_row(f"{kind} photos", scores) for kind, scores in summary["judge"].items()]
         note = (
             f"How well {summary['judged_by']} reads the labels back; real photos are the ceiling."
         )
@@ -124,3 +139,25 @@ def extra_tables(summary: dict) -> list[dict]:
         table = {"title": "Features", "note": NOT_THE_PAPERS_FID, "columns": ["FID ↓", "KID ↓"]}
         tables.append({**table, "rows": [row]})
     return tables
+
+
+def label_row(title: str, scores: dict[str, float]) -> list[str]:
+    """Return a row with the three scores of label maps."""
+    names = ("per_pixel_accuracy", "per_class_accuracy", "class_iou")
+    return [title, *(f"{scores[name]:.3f}" for name in names)]
+
+
+def class_tables(labels: dict) -> list[dict]:
+    """Return the scores of each class, and what it was taken for, as tables of text."""
+    names, rows, taken = [row["name"] for row in labels["classes"]], [], []
+    for row, counts in zip(labels["classes"], labels["confusion"], strict=True):
+        rows.append([row["name"], *(f"{row[name]:.3f}" for name in ("share", "accuracy", "iou"))])
+        total = max(1, sum(counts))
+        taken.append([row["name"], *(f"{100 * count / total:.0f}" for count in counts)])
+    note = "The share of each class in the ground truth, how much of it is right, and its IoU."
+    columns = ["", "share", "accuracy", "IoU"]
+    confusion_note = "What the pixels of each class (a row) became (columns), in percent."
+    return [
+        {"title": "Classes", "note": note, "columns": columns, "rows": rows},
+        {"title": "Confusion", "note": confusion_note, "columns": ["", *names], "rows": taken},
+    ]

@@ -1,19 +1,38 @@
 """A trained run, opened from its folder or its generator.keras; and pictures made ready for it."""
 
+import json
+import math
 import zipfile
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
 
-from image_to_image_translation import dropout_layers, task_of
-from pix2pix.options import Train
-from pix2pix.saved_options import from_saved, read_config
-from pix2pix.support.pictures import convert_channels, from_pixels
+from image_to_image_translation import check_options, dropout_layers, task_of
+from pix2pix.options import SettledTrain, Train
+from pix2pix.saved_options import MOST_BYTES, from_saved, read_config, settle
+from pix2pix.support.pictures import Kind, to_values
 from pix2pix.support.tasks import Task
 from pix2pix.support.terminal import UserError, first_line
+
+NETWORK, WEIGHTS = "config.json", "model.weights.h5"  # within a generator.keras, by Keras
+MOST_EXPANSION = 10  # bytes in an archive's members for each on disk; ours are not compressed
+FREE_BYTES = 2**20  # bytes that an archive may hold whatever it expands to: JSON shrinks well
+MOST_FEATURES = 8  # values for each pixel and generator filter, in any layer; ours have 2
+NPY_HEADER = 1024  # bytes before the values, at most
+PLAIN_MODULES = ("keras", "keras.initializers", "keras.src.models.functional")  # what they hold
+PLAIN_OPERATIONS = "keras.src.ops."  # computes with numbers, as do the layers of these families:
+PLAIN_LAYERS = tuple(
+    f"keras.src.layers.{family}"
+    for family in (
+        *("activations", "attention", "convolutional", "merging", "normalization", "pooling"),
+        *("regularization", "reshaping", "core.dense", "core.identity", "core.input_layer"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -22,7 +41,7 @@ class TrainedRun:
 
     folder: Path
     generator: keras.Model
-    config: Train  # with what its pictures have decided
+    config: SettledTrain  # with what its pictures have decided
     settings: dict  # as in config.json
     example: np.ndarray  # a batch of one source
 
@@ -67,23 +86,163 @@ def open_run(run: Path) -> TrainedRun:
     """Open a run or a generator.keras; no option has to be given again."""
     file = find_generator(run)
     try:
-        settings = read_config(zipfile.Path(file, "run.json"))
-        with zipfile.ZipFile(file) as archive, archive.open("example.npy") as example:
-            example = np.load(example)
-        generator = keras.saving.load_model(file, compile=False)
+        with zipfile.ZipFile(file) as archive:
+            check_archive(archive, file.stat().st_size)
+            settings = read_config(zipfile.Path(archive, "run.json"))
+            config = settle(from_saved(settings), settings["found"])
+            check_settings(config, settings["found"])
+            check_network(archive)
+        generator = keras.saving.load_model(file, compile=False, safe_mode=True)
+        check_shapes(generator, config)
+        with zipfile.ZipFile(file) as archive:
+            example = read_example(archive, generator)
     except Exception as error:  # Keras, HDF5 and zipfile raise a dozen kinds
         raise UserError(f"{file}: not a sound generator.keras ({first_line(error)}).") from error
     generator.trainable = False  # so that batch normalisation stays as it is even with dropout on
-    options = from_saved(settings)
-    names = {field.name for field in fields(options)} & settings["found"].keys()
-    config = replace(options, **{name: settings["found"][name] for name in names})
     return TrainedRun(file.parent, generator, config, settings, example)
+
+
+# --- A stranger's file ----------------------------------------------------------------------------
+#
+# A generator.keras may come from anywhere. All of it is checked before it is used, and before it
+# takes memory or time: nothing in it runs, opens other files, or is larger than it looks on disk.
+
+
+def check_archive(archive: zipfile.ZipFile, size: int) -> None:
+    """Refuse an archive, of so many bytes, that holds far more than that."""
+    held = sum(member.file_size for member in archive.infolist())
+    if held > MOST_EXPANSION * size + FREE_BYTES:
+        raise UserError(f"its {size:,} bytes would become {held:,}")
+    if len(set(archive.namelist())) < len(archive.namelist()):
+        raise UserError("it holds two files of one name")
+
+
+def check_settings(config: Train, found: dict) -> None:
+    """Refuse options that no run can have had, wherever its pictures are now."""
+    anywhere = replace(config, dataset=Train.dataset, source_dir=None, target_dir=None)
+    check_options(replace(anywhere, source_channels=None, target_channels=None))
+    for name in ("step", "target_bits"):
+        if found.get(name) is None:
+            raise UserError(f"run.json: {name} is missing")
+    channels = [config.source_channels, config.target_channels]
+    if None in channels:
+        raise UserError("run.json: source_channels or target_channels are missing")
+    learned = task_of(config)
+    stored = [Kind(count, found["target_bits"]) for count in learned.stored(*channels)]
+    made = [kind.channels for kind in learned.settle(stored)]
+    if made != channels:
+        wrong = f"source_channels and target_channels are {channels}, but {made} with this --task"
+        raise UserError(f"run.json: {wrong}")
+
+
+def check_network(archive: zipfile.ZipFile) -> None:
+    """Refuse a network that does more than compute, or that its weights in the archive do not fill.
+
+    It is described in a graph first, where nothing is computed and weights take no memory."""
+    if archive.getinfo(NETWORK).file_size > MOST_BYTES:
+        raise UserError(f"{NETWORK}: has more than {MOST_BYTES:,} bytes")
+    described = json.loads(archive.read(NETWORK))
+    for part in parts_of(described):
+        if not is_plain(part):
+            raise UserError(f"{NETWORK}: {part.get('class_name')} is no layer that only computes")
+    with archive.open(WEIGHTS) as file, h5py.File(file, "r") as weights:
+        held = count_weights(weights)
+    if held > archive.getinfo(WEIGHTS).file_size:  # a weight has 4 bytes, some state 1
+        raise UserError(f"{WEIGHTS}: {held:,} weights do not fit into it")
+    with tf.Graph().as_default():
+        network = keras.saving.deserialize_keras_object(described, safe_mode=True)
+        needed = sum(math.prod(weight.shape) for weight in network.weights)
+    if needed > held:
+        raise UserError(f"{NETWORK}: its network has {needed:,} weights, but {WEIGHTS} {held:,}")
+
+
+def parts_of(described: object) -> Iterator[dict]:
+    """List whatever the description of a network names by its class, however deep it lies."""
+    waiting = [described]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            if "class_name" in value:
+                yield value
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+
+
+def is_plain(part: dict) -> bool:
+    """Tell whether a part of a network only computes: it runs no code and reads no file."""
+    module, name = part.get("module"), str(part["class_name"])
+    if not name.isidentifier():
+        return False
+    if module == "keras.layers":
+        layer = getattr(keras.layers, name, None)
+        return str(getattr(layer, "__module__", "")).startswith(PLAIN_LAYERS)
+    if module is None:
+        return name == "__keras_tensor__"
+    return module in PLAIN_MODULES or str(module).startswith(PLAIN_OPERATIONS)
+
+
+def count_weights(weights: h5py.File) -> int:
+    """Count the weights in a file, and refuse any that lie in another one."""
+    counts, elsewhere = [], []
+
+    def note_link(name: str, link: object) -> None:
+        if not isinstance(link, h5py.HardLink):
+            elsewhere.append(name)
+
+    def note_item(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            counts.append(math.prod(item.shape))
+            if item.external or item.is_virtual:
+                elsewhere.append(name)
+
+    weights.visititems_links(note_link)
+    weights.visititems(note_item)
+    if elsewhere:
+        raise UserError(f"{WEIGHTS}: {elsewhere[0]} lies elsewhere")
+    return sum(counts)
+
+
+def check_shapes(generator: keras.Model, config: Train) -> None:
+    """Refuse a generator that does not do what the options say: from such sources such targets."""
+    size = task_of(config).size
+    for name, shape, channels in (
+        ("source_channels", generator.input_shape, config.source_channels),
+        ("target_channels", generator.output_shape, config.target_channels),
+    ):
+        expected = (None, *size, channels)
+        if shape != expected:
+            wrong = f"{expected[1:]}, but its network has {shape[1:]}"
+            raise UserError(f"run.json: with image_size and {name} it should be {wrong}")
+    wide = len(config.source.classes) + config.source_channels + config.target_channels
+    most = (MOST_FEATURES * config.generator_filters + wide) * math.prod(size)
+    for operation in generator.operations:
+        for output in keras.tree.flatten(operation.output):
+            if math.prod(output.shape[1:]) > most:
+                raise UserError(f"{NETWORK}: {operation.name} makes {output.shape[1:]} of {size}")
+
+
+def read_example(archive: zipfile.ZipFile, generator: keras.Model) -> np.ndarray:
+    """Read the example of a source, a batch of one, as the generator takes it."""
+    shape = (1, *generator.input_shape[1:])
+    size = archive.getinfo("example.npy").file_size
+    if size > math.prod(shape) * np.float32().itemsize + NPY_HEADER:
+        raise UserError(f"example.npy: {size:,} bytes are too many for {shape}")
+    with archive.open("example.npy") as file:
+        example = np.load(file, allow_pickle=False)
+    is_array = isinstance(example, np.ndarray) and example.dtype == np.float32
+    if not is_array or example.shape != shape or not np.isfinite(example).all():
+        raise UserError(f"example.npy: is no float32 array of {shape} with finite values")
+    return example
+
+
+# --- At work --------------------------------------------------------------------------------------
 
 
 def prepare_source(pixels: np.ndarray, trained: TrainedRun) -> tf.Tensor:
     """Turn a picture [height, width, channels] into the source that the generator gets of it."""
-    source = from_pixels(convert_channels(pixels, trained.config.source_channels))
-    return trained.task.prepare(source)
+    config = trained.config
+    return trained.task.prepare(to_values(pixels, config.source_channels, config.source))
 
 
 def set_noise(generator: keras.Model, seed: int, sample: int) -> None:

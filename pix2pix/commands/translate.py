@@ -33,10 +33,21 @@ from pix2pix.support.files import (
     replace_when_complete,
 )
 from pix2pix.support.huge_pictures import is_huge, read_size, write_png_rows
+from pix2pix.support.label_maps import snap_to_classes
 from pix2pix.support.notebook import PictureFiles, live_output
-from pix2pix.support.pair_folders import read_pair
+from pix2pix.support.pair_folders import check_is_file, read_pair, read_whole, stack_channels
 from pix2pix.support.picture_files import SUFFIXES, write_picture
-from pix2pix.support.pictures import convert_channels, from_pixels, resize, to_pixels
+from pix2pix.support.pictures import (
+    convert_channels,
+    from_pixels,
+    problem_with,
+    resize,
+    shown_parts,
+    to_pixels,
+    to_results,
+    to_values,
+)
+from pix2pix.support.sides import PHOTOS, Side
 from pix2pix.support.terminal import UsageError, UserError, say_progress, say_row
 
 
@@ -45,7 +56,8 @@ def translate(options: Translate) -> PictureFiles:
     """Translate pictures and videos; return the paths of the results."""
     if options.batch_size < 1 or options.samples < 0:
         raise UsageError("--batch-size must be above 0, and --samples not below.")
-    trained, found = open_run(options.run), find_jobs(options)
+    trained = open_run(options.run)
+    found = find_jobs(options, trained)
     make_folder(options.output)
     jobs = [job for job in found if options.overwrite or not any(map(os.path.exists, job.results))]
     streamed = {}  # what is never in memory as a whole, and how it is translated
@@ -88,10 +100,10 @@ def find_inputs(names: tuple[str, ...], output: Path) -> dict[Path, Path]:
         paths = [Path(match) for match in matches]
         named = {path: Path(path.name) for path in paths if path.is_file()}
         for folder in paths:
-            holds_results = folder.resolve() in output.resolve().parents
+            holds_results = real_path(folder) in real_path(output).parents
             for path in sorted(folder.glob("**/[!.]*")):
                 is_known = path.suffix.lower() in SUFFIXES or is_video(path)
-                is_result = holds_results and output.resolve() in path.resolve().parents
+                is_result = holds_results and real_path(output) in real_path(path).parents
                 if is_known and not is_result and not path.is_dir():
                     named[path] = path.relative_to(folder)
         if not named:
@@ -100,23 +112,49 @@ def find_inputs(names: tuple[str, ...], output: Path) -> dict[Path, Path]:
     return inputs
 
 
-def find_jobs(options: Translate) -> list[Job]:
+def find_partners(options: Translate) -> dict[Path, tuple[Path, ...]]:
+    """Find, for each input in the first of several folders, those of its name in the others.
+
+    Single pictures belong together whatever their names."""
+    first, *others = [find_inputs((name,), options.output) for name in options.inputs]
+    partners = dict.fromkeys(first, ())
+    for folder, inputs in zip(options.inputs[1:], others, strict=True):
+        by_name = {name.with_suffix(""): path for path, name in inputs.items()}
+        for path, name in first.items():
+            only = [*inputs] if len(first) == len(inputs) == 1 else [None]
+            partner = by_name.get(name.with_suffix(""), only[0])
+            if partner is None:
+                raise UserError(f"{path}: no partner in {folder}.")
+            partners[path] += (partner,)
+    return partners
+
+
+def real_path(path: Path) -> Path:
+    """Return a path without links; unlike Path.resolve, also of a link that leads to itself."""
+    return Path(os.path.realpath(path))
+
+
+def find_jobs(options: Translate, trained: TrainedRun) -> list[Job]:
     """List the inputs and where their results go, no two to the same place."""
-    jobs, owners, inputs = [], {}, find_inputs(options.inputs, options.output)
+    parts, names, partners = trained.config.source.parts, options.inputs, {}
+    if parts and len(names) == len(parts):
+        partners, names = find_partners(options), names[:1]
+    jobs, owners, inputs = [], {}, find_inputs(names, options.output)
     if names_a_file(options.output) and len(inputs) > 1:
         what = f"a folder for {len(inputs):,} inputs"
         raise UsageError(f"--output must be {what}, not a file: {options.output}.")
-    originals = {path.resolve() for path in inputs}
+    originals = {real_path(path) for path in inputs}
     for path, name in inputs.items():
-        job = Job(path, result_paths(path, name, options))
+        results = result_paths(path, name, trained, options)
+        job = Job(path, results, partners.get(path, ()))
         for result in job.results:
-            other = owners.setdefault(result.resolve(), path)
+            other = owners.setdefault(real_path(result), path)
             if other != path:
                 raise UserError(
                     f"{other} and {path} would both become {result}. Translate them one after the "
                     "other, or use --format same."
                 )
-            if result.resolve() in originals:
+            if real_path(result) in originals:
                 raise UserError(f"{result} is one of the inputs. Choose another --output.")
         jobs.append(job)
     return jobs
@@ -140,7 +178,7 @@ def make_folder(output: Path) -> None:
         raise UserError(f"--output {output}: {what} ({reason}). Choose another.") from error
 
 
-def result_paths(path: Path, name: Path, options: Translate) -> list[Path]:
+def result_paths(path: Path, name: Path, trained: TrainedRun, options: Translate) -> list[Path]:
     """Name the results of an input: one, or one for each sample."""
     if is_video(path) and options.samples:
         raise UsageError(f"--samples is for pictures, and {path} is a video.")
@@ -148,7 +186,10 @@ def result_paths(path: Path, name: Path, options: Translate) -> list[Path]:
     if names_a_file(options.output):
         result = options.output
     elif options.format != "same" and not is_video(path):
-        result = result.with_suffix(f".{options.format}")
+        deep = trained.target_bits == 32 or trained.config.target_channels > 4
+        too_deep = deep and options.format == "png" and not options.side_by_side
+        suffix = "tif" if too_deep else options.format
+        result = result.with_suffix(f".{suffix}")
     if not options.samples or options.side_by_side:
         return [result]
     return [result.with_stem(f"{result.stem}-{k}") for k in range(1, options.samples + 1)]
@@ -169,9 +210,11 @@ def translate_pictures(jobs: list[Job], trained: TrainedRun, options: Translate)
     def write(made: tuple[Loaded, list[np.ndarray]]) -> UserError | None:
         loaded, images = made
         pictures = finish_pictures(loaded, images, trained, options)
+        is_measured = trained.config.target.measured and not options.side_by_side
+        like = None if options.side_by_side else loaded.job.path  # where on earth it lies
         for path, pixels in zip(loaded.job.results, pictures, strict=True):
             try:
-                write_picture(path, pixels)
+                write_picture(path, pixels, like, is_measured)
             except UserError as error:
                 return error
             except OSError as error:
@@ -225,6 +268,7 @@ def translate_video(job: Job, trained: TrainedRun, options: Translate) -> None:
     def finish_frame(made: tuple[Loaded, list[np.ndarray]]) -> np.ndarray:
         return finish_pictures(*made, trained, options)[0]
 
+    check_is_file(job.path)
     rate, result = frame_rate(job.path), job.results[0]
     with closing(read_frames(job.path, rate)) as originals:
         loaded = map_ahead(load_frame, originals, options.batch_size)
@@ -241,7 +285,8 @@ def translate_video(job: Job, trained: TrainedRun, options: Translate) -> None:
 def is_huge_job(job: Job, trained: TrainedRun, options: Translate) -> bool:
     """Tell whether a picture, or its result, is too large for the memory, and may be written row by
     row: alone, at its resolution, and as a PNG."""
-    alone = not options.samples and not options.side_by_side and not options.pairs
+    alone = not (options.samples or options.side_by_side or options.pairs or job.partners)
+    alone = alone and trained.config.target == PHOTOS
     is_png = job.results[0].suffix.lower() == ".png"
     if not (alone and is_png and keeps_resolution(trained, options)):
         return False
@@ -273,11 +318,17 @@ def translate_huge(job: Job, trained: TrainedRun, options: Translate) -> None:
 
 
 def load_picture(job: Job, trained: TrainedRun, options: Translate) -> Loaded:
-    """Read a picture, or the source half of a pair."""
-    pictures = read_pair((job.path,), options.pairs, options.max_pixels)
-    pixels = pictures[-1 if trained.config.direction == "BtoA" else 0]
-    if problem := trained.task.problem_with(pixels):
-        raise UserError(f"{job.path}: {problem}")
+    """Read a picture, or the source half of a pair, or the pictures that make a source."""
+    files, config = (job.path, *job.partners), trained.config
+    if job.partners:
+        pixels = stack_channels(files, [read_whole(file, options.max_pixels) for file in files])
+    else:
+        pictures = read_pair(files, options.pairs, options.max_pixels)
+        pixels = pictures[-1 if config.direction == "BtoA" else 0]
+    pixels = snap_to_classes(pixels, config.source.classes)
+    problem = problem_with(pixels, config.source_channels, config.source)
+    if problem := problem or trained.task.problem_with(pixels):
+        raise UserError(f"{job.path}: {problem}.")
     return load_pixels(job, pixels, trained, options)
 
 
@@ -291,9 +342,9 @@ def load_pixels(job: Job, pixels: np.ndarray, trained: TrainedRun, options: Tran
     elif config.fit == "crop":  # windows cover also what the training would have cut off
         scale = max(window[0] / height, window[1] / width)
         size = max(window[0], round(scale * height)), max(window[1], round(scale * width))
-        seen = resize(pixels, size)
+        seen = resize(pixels, size, side=config.source)
     else:
-        seen = resize(pixels, window)
+        seen = resize(pixels, window, side=config.source)
     rows = place_windows(seen.shape[0], window[0], zoom)
     columns = place_windows(seen.shape[1], window[1], zoom)
     return Loaded(job, pixels, seen, rows, columns)
@@ -316,8 +367,22 @@ def finish_pictures(
     loaded: Loaded, images: list[np.ndarray], trained: TrainedRun, options: Translate
 ) -> list[np.ndarray]:
     """Make what is written of what was generated of a picture."""
+    source, target = trained.config.source, trained.config.target
     images = [bring_to_full_size(image, loaded, trained, options) for image in images]
-    return [place_side_by_side([loaded.pixels, *images])] if options.side_by_side else images
+    if not options.side_by_side:
+        return images
+    columns = show_pixels(loaded.pixels, source)
+    for image in images:
+        columns += show_pixels(image, target)
+    return [place_side_by_side(columns)]
+
+
+def show_pixels(pixels: np.ndarray, side: Side) -> list[np.ndarray]:
+    """Return what is shown of a picture: itself, or pictures of what it measures."""
+    if not side.ranges:
+        return [pixels]
+    values = to_values(pixels, pixels.shape[2], side)
+    return [to_pixels(shown) for shown in shown_parts("", values, side).values()]
 
 
 def bring_to_full_size(
@@ -325,14 +390,19 @@ def bring_to_full_size(
 ) -> np.ndarray:
     """Bring a result to the size of its input, with what its task keeps of that in full detail."""
     height, width = (side * trained.task.zoom for side in loaded.pixels.shape[:2])
+    target, bits = trained.config.target, trained.target_bits
+    if target.classes and options.labels == "exact":
+        image = snap_to_classes(image, target.classes)
+    elif target.classes:
+        target = PHOTOS
     if keeps_resolution(trained, options) or image.shape[:2] == (height, width):
         return image[:height, :width]
-    image = resize(image, (height, width), Image.Resampling.BICUBIC)
+    image = resize(image, (height, width), Image.Resampling.BICUBIC, target)
     if not trained.task.keeps_source:
         return image
     source = prepare_source(loaded.pixels, trained)
-    generated = tf.constant(from_pixels(image))
-    return to_pixels(trained.task.restore_source(generated, source), 8 * image.itemsize)
+    generated = tf.constant(to_values(image, image.shape[2], target))
+    return to_results(trained.task.restore_source(generated, source), bits, target)
 
 
 def place_side_by_side(pictures: list[np.ndarray]) -> np.ndarray:

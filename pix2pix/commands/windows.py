@@ -12,7 +12,7 @@ import tensorflow as tf
 from image_to_image_translation import generate
 from pix2pix.commands.trained_run import TrainedRun, prepare_source, set_noise
 from pix2pix.options import Translate
-from pix2pix.support.pictures import to_pixels
+from pix2pix.support.pictures import to_results
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +21,7 @@ class Job:
 
     path: Path
     results: list[Path]  # one, or as many as samples are asked for
+    partners: tuple[Path, ...] = ()  # other pictures that make the source with this one
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +142,8 @@ class Canvas:
     """A part of a result that windows are blended into: as high as a window, as wide as all."""
 
     def __init__(self, loaded: Loaded, trained: TrainedRun) -> None:
-        self.loaded, self.zoom, self.bits = loaded, trained.task.zoom, trained.target_bits
+        self.loaded, self.zoom = loaded, trained.task.zoom
+        self.bits, self.side = trained.target_bits, trained.config.target
         self.height, width = result_size(loaded, trained)
         channels = trained.config.target_channels
         self.strip = np.zeros((trained.task.size[0], width, channels), np.float32)
@@ -164,7 +166,7 @@ class Canvas:
     def take_rows(self, end: int) -> Rows:
         """Take the rows above this one, which no later window reaches; the strip moves down."""
         count = end - self.begin
-        rows = Rows(self.loaded, self.begin, to_pixels(self.strip[:count], self.bits))
+        rows = Rows(self.loaded, self.begin, to_results(self.strip[:count], self.bits, self.side))
         self.strip = np.concatenate([self.strip[count:], np.zeros_like(self.strip[:count])])
         self.begin = end
         return rows

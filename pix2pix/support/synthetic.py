@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pix2pix.support.sides import PHOTOS, Side
+
 COUNTS = {"train": 400, "val": 100, "test": 106}  # as many pairs as the facades dataset has
 
 # Classes of the CMP facade database in the colours that the facades archive has them in, and the
@@ -44,6 +46,10 @@ class SyntheticPair:
     def read(self) -> list[np.ndarray]:
         """Draw photo and label map, each [height, width, 3]."""
         return draw_facade(self.seed, self.number, self.size)
+
+    def describe(self) -> list[Side]:
+        """Say what photo and label map are made of: colours."""
+        return [PHOTOS, PHOTOS]
 
 
 def synthetic_splits(seed: int, size: tuple[int, int]) -> dict[str, list[SyntheticPair]]:

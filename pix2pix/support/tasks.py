@@ -6,7 +6,7 @@ channels, how the source is made, and what the generator keeps of it. Pictures a
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import keras
 import numpy as np
@@ -14,6 +14,9 @@ import tensorflow as tf
 from keras import ops
 
 from pix2pix.support.pictures import LUMA, Kind, has_alpha
+from pix2pix.support.sides import Side
+
+T = TypeVar("T")
 
 SKETCH_GAIN = 20  # how black a line becomes by how much darker than around the photo is there
 SKETCH_THRESHOLD = 0.3  # what is not a line yet
@@ -54,8 +57,13 @@ class Task:
         """Turn the kinds of the pictures on disk into those of source and target."""
         return sides
 
-    def stored_channels(self, source: int, target: int) -> list[int]:
-        """List the channels of the pictures that are read: of source and target."""
+    def settle_sides(self, sides: list[Side]) -> list[Side]:
+        """Turn what the pictures on disk mean into what source and target do."""
+        return sides
+
+    def stored(self, source: T, target: T) -> list[T]:
+        """Choose, of something that source and target have, what the pictures that are read have:
+        both."""
         return [source, target]
 
     def split(
@@ -105,8 +113,13 @@ class FromPhotos(Task):
         target = Kind(channels, photo.bits)
         return [target, source] if self.backwards else [source, target]
 
-    def stored_channels(self, source: int, target: int) -> list[int]:
-        """List the channels of the pictures that are read: of the photo alone."""
+    def settle_sides(self, sides: list[Side]) -> list[Side]:
+        """Let source and target mean what the photo does."""
+        (photo,) = sides
+        return [photo, photo]
+
+    def stored(self, source: T, target: T) -> list[T]:
+        """Choose, of something that source and target have, what the photo has."""
         return [source if self.backwards else target]
 
     def split(

@@ -12,11 +12,14 @@ import tensorflow as tf
 from conftest import make_pair, make_run
 from helpers import evaluate, inception_stand_in, read_page
 from PIL import Image
+from server import make_archive, serving
 
 import image_to_image_translation as script
 from pix2pix import command_line
+from pix2pix.commands.evaluate import choose_dataset
 from pix2pix.commands.metrics import METRICS, measure
 from pix2pix.commands.trained_run import open_run
+from pix2pix.options import Evaluate, Train
 from pix2pix.support.terminal import UsageError, UserError
 
 
@@ -102,8 +105,11 @@ def test_checkpoints_can_be_evaluated_one_by_one_or_all(small, pair_folder, tmp_
     assert read_page(tmp_path / "all")[1]["plot"].startswith("data:image/png;base64,")
     early = evaluate(run, checkpoint="2", output=tmp_path / "early")
     assert early["mean"] == pytest.approx(summary["steps"]["2"])
+    broken = pair_folder / "test/broken.png"
+    broken.touch()  # before which the checkpoint is refused
     with pytest.raises(UsageError, match="--checkpoint must be all or one of 2, 4, not 3"):
         evaluate(run, checkpoint="3")
+    broken.unlink()
     (run / "ckpt-2.index").write_bytes(b"damaged")
     with pytest.raises(UserError, match="ckpt-2: cannot be read"):
         evaluate(run, checkpoint="2")
@@ -117,6 +123,19 @@ def test_a_broken_pair_is_named_or_left_out(small, pair_folder, tmp_path):
         evaluate(run, split="val")
     summary = evaluate(run, split="val", skip_broken=True)
     assert [row["name"] for row in summary["pairs"]] == ["1.png"]
+
+
+def test_the_user_alone_says_where_archives_come_from_and_go(small, tmp_path, capsys):
+    theirs, mine = tmp_path / "theirs", tmp_path / "mine"
+    places = {"dataset": "facades", "data_dir": theirs, "mirror": "http://127.0.0.1:1/theirs"}
+    run = make_run(tmp_path / "run", dataclasses.replace(small, **places))
+    with serving(make_archive()) as (mirror, asked):
+        summary = evaluate(run, data_dir=mine, mirror=mirror)
+    assert (len(summary["pairs"]), len(asked)) == (3, 1)
+    assert (mine / "facades/val/0.png").exists()
+    assert not theirs.exists()
+    assert choose_dataset(open_run(run).config, Evaluate(run)).mirror == Train.mirror
+    assert f"trained with --data-dir {theirs}; not used here" in capsys.readouterr().out
 
 
 def test_where_the_pairs_have_gone_is_asked_for(small, pair_folder, tmp_path):

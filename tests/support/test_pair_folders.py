@@ -149,13 +149,13 @@ def test_pairs_are_made_by_name_and_never_by_order(tmp_path):
     ]
 
 
-def test_pictures_of_different_size_are_no_pair(tmp_path):
+def test_pictures_of_different_shapes_are_no_pair(tmp_path):
     write(tmp_path / "A/1.png", 1, (8, 6))
     write(tmp_path / "B/1.png", 1, (8, 7))
     (pair,) = find_pairs(tmp_path, None, photos=False, holdout=0.1, seed=0)["train"].pairs
     with pytest.raises(UserError) as refusal:
         pair.read()
-    expected = f"{tmp_path}/A/1.png: differs in size from {tmp_path}/B/1.png (6×8 and 7×8)"
+    expected = f"{tmp_path}/A/1.png: differs in shape from {tmp_path}/B/1.png (6×8 and 7×8)"
     assert str(refusal.value) == expected
 
 
@@ -239,3 +239,16 @@ def test_alpha_that_hides_nothing_is_left_away(tmp_path):
     halves = read_pair((tmp_path / "pair.png",), side_by_side=True)
     np.testing.assert_array_equal(halves[0], rgb)  # each half on its own
     np.testing.assert_array_equal(halves[1], rgba)
+
+
+def test_a_broken_file_breaks_its_pair_of_two_folders_alone(tmp_path):
+    for k in range(2):
+        write(tmp_path / f"A/{k}.png", k)
+        write(tmp_path / f"B/{k}.png", 10 + k)
+    (tmp_path / "A/2.png").symlink_to("gone")
+    write(tmp_path / "B/2.png", 12)
+    split = script.find_splits(Train(dataset=str(tmp_path), holdout=0))[0]["train"]
+    assert split.names[2].startswith("2.png, 0 bytes, 2.png, ")
+    checked = script.check_split(split, "train", Train())
+    assert len(checked) == 2
+    assert checked.problems == [f"{tmp_path}/A/2.png: is a link that leads to no file"]

@@ -227,6 +227,12 @@ def test_a_hang_up_is_heeded_but_not_under_nohup():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_an_error_is_one_line_whatever_the_names_in_it():
+    error = terminal.UserError("a\nb\r\x1b[31m\u2028\udcff.png: broken")
+    assert str(error) == "a\\nb\\r\\x1b[31m\\u2028\udcff.png: broken"
+    assert len(str(terminal.UserError("x" * 10**6))) < 10_100
+
+
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_interrupts_and_says_which_it_was(which):
     before = signal.getsignal(which)
