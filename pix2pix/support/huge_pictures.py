@@ -26,9 +26,9 @@ def is_huge(size: tuple[int, int]) -> bool:
     return size[0] * size[1] > HUGE
 
 
-def read_size(path: Path) -> tuple[int, int]:
+def read_size(file: Path | BinaryIO) -> tuple[int, int]:
     """Read the sides of a picture in its head; of what is no picture, 0."""
-    with suppress(Exception), Image.open(path) as image:
+    with suppress(Exception), Image.open(file) as image:
         return image.size
     return 0, 0
 

@@ -113,11 +113,12 @@ def check_size(height: int, width: int, channels: int) -> None:
 def decode_png(file: BinaryIO) -> np.ndarray:
     """Decode a PNG with TensorFlow, which is faster, minds checksums, and knows 16 bits."""
     file.seek(0)
+    bits = file.read(PNG_BIT_DEPTH + 1)[-1]
+    if is_huge(read_size(file)) and bits < 16:
+        return decode_with_pillow(file)
+    file.seek(0)
     encoded = file.read()
     with Image.open(file) as image:
-        bits = encoded[PNG_BIT_DEPTH]
-        if is_huge(image.size) and bits < 16:
-            return decode_with_pillow(file)
         dtype = tf.uint16 if bits == 16 else tf.uint8
         pixels = tf.io.decode_png(encoded, dtype=dtype).numpy()
         if "transparency" in image.info and image.mode != "P":

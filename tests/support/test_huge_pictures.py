@@ -83,10 +83,8 @@ def test_more_pixels_than_expected_are_refused_by_the_head_alone(tmp_path):
     parts = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
     (tmp_path / "1.png").write_bytes(huge_pictures.PNG_SIGNATURE + b"".join(parts))
     said = r"1.png: has 600,000,000 pixels; translate --max-pixels 600000000 reads it all the same$"
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(UserError, match=said):
-            read_picture(tmp_path / "1.png")
+    with warnings.catch_warnings(action="error"), pytest.raises(UserError, match=said):
+        read_picture(tmp_path / "1.png")
 
 
 def test_a_picture_may_have_just_so_many_pixels(tmp_path):

@@ -361,7 +361,7 @@ def test_what_is_written_without_loss_is_read_again(tmp_path, suffix, channels, 
     np.testing.assert_array_equal(read, numbers)
     measured = suffix[1] in "nN" or channels > 4 or dtype == "float32"
     assert holds_measurements(path) == measured
-    write_picture(path, numbers, measured=True)
+    write_picture(path, numbers, is_measured=True)
     np.testing.assert_array_equal(read_picture(path), numbers)
     if channels != 1:  # one grey channel is what it is
         assert holds_measurements(path)
@@ -400,7 +400,7 @@ for name in sys.argv[1:]:
 
 
 def test_no_library_warns_on_standard_error(tmp_path):
-    Image.new("1", (10_000, 10_000)).save(tmp_path / "large.png")  # of which Pillow would warn
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "large.png")  # Pillow would warn of a bomb
     for name, first, last in (("libtiff.tif", 200, 230), ("tifffile.tif", 20, 50)):
         whole = io.BytesIO()
         blocks = Image.fromarray(RGB.repeat(8, 0))
