@@ -1,13 +1,22 @@
-"""Read every picture below some folders as the program does and as other programs do, and compare.
+"""Read every picture below some folders as the program does and as others do, and compare.
 
-    python benchmarks/suites.py suites/Pillow suites/libtiff --errors
+    python benchmarks/suites.py Pillow/Tests image-tiff/tests
 
-For test suites of picture formats, full of what is rare, odd or damaged. Every file is read in a
-process of its own kind, with limits of time and memory, that may die without harm. The other
-readers are Pillow and, where they are installed, tifffile and OpenCV, each reduced to the same
-meaning: upright, palettes and CMYK as RGB, alpha not multiplied into colours, 9 to 15 bits scaled
-to 16, measurements as plain numbers. It is enough that one of them agrees. Prints a table and a
-line for every file that is not equal; exit status 1 if one is different, crashed or timed out.
+For the test suites of picture formats, full of what is rare, odd or damaged. Every file is read in
+a process with limits of time and memory, which may die. The other readers are Pillow and, where
+they are installed, tifffile and OpenCV, each reduced to the same meaning: upright; palettes and
+CMYK as RGB; alpha not multiplied into colours; up to 15 bits scaled to 8 or 16; measurements as
+plain numbers. A file ends as
+
+    equal           one of the others makes the same of it
+    refused         none of them makes anything of it, either
+    refused alone   one of them does
+    unjudged        only we make something of it
+    different       they make something else of it
+    crashed         the process died
+    timed out
+
+Prints a line for every file that is not equal, and a table. Exit status 1 after the last three.
 """
 
 import argparse
@@ -27,16 +36,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-WORDS = {  # how a file can end, from good to bad
-    "equal": "another reader makes the same of it",
-    "refused": "no other reader has more than 8 bits of it, or anything",
-    "refused alone": "another reader makes something of it",
-    "unjudged": "no other reader makes anything of it",
-    "different": "no other reader agrees",
-    "crashed": "the process died",
-    "timed out": "",
-}
-FAILURES = ("different", "crashed", "timed out")
+ENDS = ("equal", "refused", "refused alone", "unjudged", "different", "crashed", "timed out")
+FAILURES = ENDS[4:]
 LEAST = 1 / 255  # what one step of 8 bits is, of a full range
 ORIENTATION = 274  # the tag of EXIF and TIFF
 MOST_PAGES = 10_000
@@ -186,9 +187,11 @@ def difference(ours: np.ndarray, theirs: np.ndarray, exact: bool) -> str:
     if one.shape != other.shape:
         return f"{kinds[0]} for {kinds[1]}"
     has_alpha = one.shape[2] == 4 and (one[..., 3] < 1).any()
-    limit = 0 if exact and ours.dtype == theirs.dtype and not has_alpha else 1.01 * LEAST
+    limit = 1.01 * LEAST if exact else 4 * LEAST
+    if ours.dtype.kind == "f" or exact and ours.dtype == theirs.dtype and not has_alpha:
+        limit = 0
     apart = np.abs(one - other)
-    if apart.max(initial=0) <= (limit if exact else 4 * LEAST):
+    if apart.max(initial=0) <= limit:
         return ""
     return f"up to {apart.max():.3g} apart in {(apart > limit).mean():.0%} of values"
 
@@ -233,7 +236,14 @@ def is_lossy(path: Path) -> bool:
             compression, colours = (image.tag_v2.get(tag, 1) for tag in (259, 262))
             return compression in LOSSY_COMPRESSIONS or colours in CONVERTED_COLOURS
         return image.format not in ("PNG", "BMP", "GIF")
-    return path.suffix in (".tif", ".tiff")  # which Pillow does not know
+    with contextlib.suppress(Exception):  # of a TIFF that Pillow does not know
+        import tifffile
+
+        with tifffile.TiffFile(path) as tiff:
+            page = tiff.pages[0]
+            lossy = page.compression in LOSSY_COMPRESSIONS
+            return lossy or page.photometric in CONVERTED_COLOURS
+    return False
 
 
 # --- Processes that may die -----------------------------------------------------------------------
@@ -346,9 +356,9 @@ def print_table(formats: dict[Path, str], verdicts: dict[Path, tuple[str, str]])
         table[formats[path]][end] += 1
     rows = sorted(table.items(), key=lambda row: -row[1].total())
     rows.append(("all", sum(table.values(), collections.Counter())))
-    print(f"{'':<10}{'files':>7}", *(f"{word:>14}" for word in WORDS))
+    print(f"{'':<10}{'files':>7}", *(f"{end:>14}" for end in ENDS))
     for name, ends in rows:
-        print(f"{name:<10}{ends.total():>7}", *(f"{ends[word]:>14}" for word in WORDS))
+        print(f"{name:<10}{ends.total():>7}", *(f"{ends[end]:>14}" for end in ENDS))
     agreeing = collections.Counter(reason for end, reason in verdicts.values() if end == "equal")
     print("first to agree:", ", ".join(f"{name} {n}" for name, n in agreeing.most_common()))
 

@@ -210,11 +210,11 @@ def translate_pictures(jobs: list[Job], trained: TrainedRun, options: Translate)
     def write(made: tuple[Loaded, list[np.ndarray]]) -> UserError | None:
         loaded, images = made
         pictures = finish_pictures(loaded, images, trained, options)
-        measured = trained.config.target.measured and not options.side_by_side
+        as_measurements = trained.config.target.measured and not options.side_by_side
         like = None if options.side_by_side else loaded.job.path  # where on earth it lies
         for path, pixels in zip(loaded.job.results, pictures, strict=True):
             try:
-                write_picture(path, pixels, like, measured)
+                write_picture(path, pixels, like, as_measurements)
             except UserError as error:
                 return error
             except OSError as error:

@@ -246,7 +246,7 @@ def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def write_picture(
-    path: Path, pixels: np.ndarray, like: Path | None = None, measured: bool = False
+    path: Path, pixels: np.ndarray, like: Path | None = None, as_measurements: bool = False
 ) -> None:
     """Save a picture in the format its name says.
 
@@ -269,7 +269,7 @@ def write_picture(
         elif suffix in TIFF_SUFFIXES:
             geo_tags = tiff_files.read_geo_tags(like, pixels.shape[:2]) if like else {}
             try:
-                write_tiff(temporary, pixels, measured, geo_tags)
+                write_tiff(temporary, pixels, as_measurements, geo_tags)
             except ModuleNotFoundError as error:
                 raise UserError(f"{path}: pip install tifffile to write it") from error
         else:
@@ -286,12 +286,14 @@ def write_array(path: Path, pixels: np.ndarray) -> None:
             np.savez_compressed(file, picture=pixels)
 
 
-def write_tiff(path: Path, pixels: np.ndarray, measured: bool, geo_tags: dict[int, tuple]) -> None:
+def write_tiff(
+    path: Path, pixels: np.ndarray, as_measurements: bool, geo_tags: dict[int, tuple]
+) -> None:
     """Save a TIFF; what Pillow knows with Pillow, so that tifffile may be missing."""
     is_grey = pixels.shape[2] == 1 and pixels.dtype.kind == "u"
-    is_common = pixels.dtype == np.uint8 and pixels.shape[2] <= 4 and not measured
+    is_common = pixels.dtype == np.uint8 and pixels.shape[2] <= 4 and not as_measurements
     if not (is_grey or is_common):
-        tiff_files.write_with_tifffile(path, pixels, measured, geo_tags)
+        tiff_files.write_with_tifffile(path, pixels, as_measurements, geo_tags)
         return
     tags = ImageFileDirectory_v2()
     for tag, values in geo_tags.items():

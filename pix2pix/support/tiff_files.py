@@ -18,15 +18,20 @@ from PIL import Image
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of a file; + is BigTIFF
 BIG_VERSION = 43  # the code of +
-TEXT = 2  # a type of values
 TYPES = {1: "B", 2: "c", 3: "H", 4: "I", 11: "f", 12: "d", 13: "I", 16: "Q", 18: "Q"}  # of values
+TEXT, SHORT, DOUBLE = 2, 3, 12  # some of the types
 LARGEST_TAG = 2**20  # bytes; none of those read here comes near
 
 SUBFILE_TYPE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 ORIENTATION, SAMPLES, PLANES, INK_SET, EXTRA_SAMPLES, SAMPLE_FORMAT = 274, 277, 284, 332, 338, 339
-PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, GEO_KEYS, NO_DATA = 33550, 33922, 34264, 34735, 42113
-GEO_TAGS = dict.fromkeys((PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, 34736), 12)
-GEO_TAGS |= {GEO_KEYS: 3, 34737: TEXT, NO_DATA: TEXT}  # where on earth; the type of each value
+PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, NO_DATA = 33550, 33922, 34264, 42113
+GEO_KEYS, GEO_NUMBERS, GEO_TEXTS = 34735, 34736, 34737
+GEO_TAGS = dict.fromkeys((PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, GEO_NUMBERS), DOUBLE)
+GEO_TAGS |= {
+    GEO_KEYS: SHORT,
+    GEO_TEXTS: TEXT,
+    NO_DATA: TEXT,
+}  # where on earth; the type of each value
 RASTER_TYPE_KEY, PIXEL_IS_POINT = 1025, 2
 
 # Photometric interpretations, and how many channels each has
@@ -251,13 +256,13 @@ def to_straight_colours(pixels: np.ndarray, described: TiffPage) -> np.ndarray:
 
 
 def write_with_tifffile(
-    path: Path, pixels: np.ndarray, measured: bool, geo_tags: dict[int, tuple]
+    path: Path, pixels: np.ndarray, as_measurements: bool, geo_tags: dict[int, tuple]
 ) -> None:
     """Write pixels of any depth and number of channels, as measurements or as colours."""
     import tifffile
 
     channels = pixels.shape[2]
-    is_colour = not measured and channels <= 4 and pixels.dtype.kind == "u"
+    is_colour = not as_measurements and channels <= 4 and pixels.dtype.kind == "u"
     surplus = channels - (3 if is_colour and channels >= 3 else 1)
     tifffile.imwrite(
         path,
