@@ -361,7 +361,7 @@ def test_what_is_written_without_loss_is_read_again(tmp_path, suffix, channels, 
     np.testing.assert_array_equal(read, numbers)
     measured = suffix[1] in "nN" or channels > 4 or dtype == "float32"
     assert holds_measurements(path) == measured
-    write_picture(path, numbers, is_as_measurements=True)
+    write_picture(path, numbers, as_measurements=True)
     np.testing.assert_array_equal(read_picture(path), numbers)
     if channels != 1:  # one grey channel is what it is
         assert holds_measurements(path)
