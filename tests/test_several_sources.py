@@ -171,6 +171,9 @@ def test_a_run_on_labels_goes_on_and_refuses_to_become_another(facades, small):
     script.train_as_told(dataclasses.replace(options, steps=2))
     folder = script.train_as_told(options).folder
     assert len(script.checkpoints(folder)) == 2
+    assert open_run(folder).config.labels == "source"
+    written = export(Export(folder, formats=("keras", "saved_model", "onnx", "litert")))
+    assert "A source is a label map in the colours #" in (written / "README.md").read_text()
     with pytest.raises(UserError, match="with labels source, not none"):
         script.train_as_told(dataclasses.replace(options, labels="none"))
 

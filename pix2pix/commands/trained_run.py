@@ -26,6 +26,7 @@ FREE_BYTES = 2**20  # bytes that an archive may hold whatever it expands to: JSO
 MOST_FEATURES = 8  # values for each pixel and generator filter, in any layer; ours have 2
 NPY_HEADER = 1024  # bytes before the values, at most
 PLAIN_MODULES = ("keras", "keras.initializers", "keras.src.models.functional")  # what they hold
+PLAIN_VALUES = ("__keras_tensor__", "__numpy__")  # what layers get from each other, or constants
 PLAIN_OPERATIONS = "keras.src.ops."  # computes with numbers, as do the layers of these families:
 PLAIN_LAYERS = tuple(
     f"keras.src.layers.{family}"
@@ -180,7 +181,7 @@ def is_plain(part: dict) -> bool:
         layer = getattr(keras.layers, name, None)
         return str(getattr(layer, "__module__", "")).startswith(PLAIN_LAYERS)
     if module is None:
-        return name == "__keras_tensor__"
+        return name in PLAIN_VALUES
     return module in PLAIN_MODULES or str(module).startswith(PLAIN_OPERATIONS)
 
 

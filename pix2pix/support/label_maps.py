@@ -174,4 +174,5 @@ def one_channel_per_class(
         return source
     palette = palette_of(classes) / np.float32(127.5) - 1
     nearness = ops.subtract(ops.matmul(source, 2 * palette.T), (palette**2).sum(axis=-1))
-    return ops.one_hot(ops.argmax(nearness, axis=-1), len(classes), dtype="float32")
+    nearest = ops.equal(nearness, ops.max(nearness, axis=-1, keepdims=True))
+    return ops.cast(nearest, "float32")  # unlike argmax, all formats of export know this
