@@ -69,7 +69,7 @@ from pix2pix.advice import (
     hint_at_less,
     how_to_go_on,
     refuse_single_pictures,
-    warn_of_stretching,
+    warn_of_resizing,
 )
 from pix2pix.options import (
     DATASETS,
@@ -131,7 +131,7 @@ from pix2pix.support.terminal import (
 CACHE_BYTES = 2 * 2**30  # training pictures stay in memory once they are read, if not more
 BATCHES_AHEAD = 4  # made while a step is taken
 JITTER_SCALE = 286 / 256  # paper: pictures are enlarged to 286×286, for 256×256
-PICTURES_ASKED = 100  # at least, for classes and ranges, or all where there are fewer
+PICTURES_ASKED = 100  # about classes and ranges: at least, or all where there are fewer
 PREVIEW_PAIRS = 3  # in a preview, at most
 STEPS_BEFORE_HINT = 10  # by which the time of the others is known
 LOSSES = {  # and what they are called in a line of progress
@@ -215,9 +215,10 @@ class CheckedSplit(Split):
     """The sound pairs of a split, what they are like, and what is wrong with the others."""
 
     numbers: Sequence[int]  # of the sound pairs, among all
-    sizes: Counter[tuple[int, int]]  # height and width of the first picture of each pair
+    sizes: Counter[tuple[int, int]]  # height and width of the target, or of the photo
     kinds: Counter[tuple[Kind, ...]]  # of the pictures of a pair
     nbytes: int  # of all pictures, as jitter gets them
+    resized: int  # how many sources are brought to the size of their targets
 
     def number_of(self, k: int) -> int:
         """Return the number of pair k among all pairs that were found, broken ones included."""
@@ -299,21 +300,23 @@ class CheckedPair(NamedTuple):
     size: tuple[int, int]
     kinds: tuple[Kind, ...]
     nbytes: int  # of its pictures, as jitter gets them
+    resized: bool  # whether the source is brought to the size of the target
 
 
 def check_split(split: Split, name: str, config: Train) -> CheckedSplit:
     """Read every pair once, so that a broken file is found now and not at step 7,213."""
     numbers, problems, sizes, kinds = [], list(split.problems), Counter(), Counter()
-    nbytes = 0
+    nbytes = resized = 0
 
     def check_pair(k: int) -> CheckedPair | UserError:
         try:
             pictures = split.read(k)
-            check_large_enough(pictures[0], split.pairs[k], config)
+            check_large_enough(pictures[-1], split.pairs[k], config)
         except UserError as error:
             return error
-        size, kinds_of_pair = pictures[0].shape[:2], tuple(map(kind_of, pictures))
-        return CheckedPair(size, kinds_of_pair, sum(bytes_for_jitter(p, config) for p in pictures))
+        size, nbytes = pictures[-1].shape[:2], sum(bytes_for_jitter(p, config) for p in pictures)
+        resized = pictures[0].shape[:2] != size
+        return CheckedPair(size, tuple(map(kind_of, pictures)), nbytes, resized)
 
     for k, outcome in enumerate(map_ahead(check_pair, range(len(split)))):
         if is_due(k + 1, 100, len(split)):
@@ -324,9 +327,9 @@ def check_split(split: Split, name: str, config: Train) -> CheckedSplit:
         numbers.append(k)
         sizes[outcome.size] += 1
         kinds[outcome.kinds] += 1
-        nbytes += outcome.nbytes
+        nbytes, resized = nbytes + outcome.nbytes, resized + outcome.resized
     pairs = [split.pairs[k] for k in numbers]
-    return CheckedSplit(pairs, split.order, problems, numbers, sizes, kinds, nbytes)
+    return CheckedSplit(pairs, split.order, problems, numbers, sizes, kinds, nbytes, resized)
 
 
 def check_splits(splits: dict[str, Split], config: Train) -> dict[str, CheckedSplit]:
@@ -370,12 +373,11 @@ def find_sides(split: CheckedSplit, options: Train) -> list[Side]:
     """Find out what the pictures of a split mean: classes, or more than can be seen."""
     titles, from_photos, sides = ("source", "target"), task_of(options).from_photos, []
     for place, (title, side) in enumerate(zip(titles, split.describe(), strict=False)):
-        pictures = some_pictures(split, place)
-        side = with_classes(side, pictures, options.classes, title, options.labels)
+        some = partial(some_pictures, split, place)
+        side = with_classes(side, some(), options.classes, title, options.labels)
         bits = max(kinds[place].bits for kinds in split.kinds)
         words = options.range or (("auto",) if bits == 32 and from_photos else ())
-        side = with_ranges(side, some_pictures(split, place), words, title, bits)
-        sides.append(side)
+        sides.append(with_ranges(side, some(), words, title, bits))
     return sides
 
 
@@ -858,12 +860,14 @@ def refuse_another_run(new: dict, folder: Path) -> None:
     same = ("task", "image_size", "generator_filters", "discriminator_filters", "normalization")
     for name in (*same, "upsampling", "average_weights", "labels", *new["found"]):
         now = new_values[name]
-        before = old_values.get(name, {} if name in ("source", "target") else now)
+        before = old_values.get(name, {"labels": "none", "source": {}, "target": {}}.get(name, now))
         if before in (now, None):  # None: imported, and not known
             continue
         what = name.replace("_", " ")
         if name == "pairs":
             what = "other pictures (--dataset, --seed or --holdout differ, or files):"
+        if name in ("source", "target"):
+            what = f"{name}s that mean something else (--classes, --range, or files):"
         raise UserError(
             f"{folder} holds a run with {what} {before}, not {now}. "
             "Give the new run a folder of its own with --name."
@@ -1106,7 +1110,7 @@ def announce(
     say_row("Run", f"{run_folder(config)}, steps {first + 1:,} to {config.steps:,}")
     if flags := describe_changes(options):
         say_row("Options", flags)
-    warn_of_stretching(pairs.sizes, task.unit, config)
+    warn_of_resizing(pairs.sizes, pairs.resized, task.unit, config)
 
 
 def learning_rate(config: Train, step: int) -> float:

@@ -77,8 +77,11 @@ def refuse_single_pictures(halves: Sizes, folder: str) -> None:
     )
 
 
-def warn_of_stretching(sizes: Sizes, unit: str, config: Train) -> None:
-    """Tell of pictures whose shape changes by more than a tenth on the way to the networks."""
+def warn_of_resizing(sizes: Sizes, resized: int, unit: str, config: Train) -> None:
+    """Tell of sources that are brought to the size of their targets, and of pictures whose shape
+    changes by more than a tenth on the way to the networks."""
+    if resized:
+        say(f"Brought {resized:,} of {sizes.total():,} sources to the size of their targets")
     height, width = picture_size(config)
     ratios = {size: size[0] * width / (size[1] * height) for size in sizes}
     count = sum(n for size, n in sizes.items() if not 1 / STRETCHED <= ratios[size] <= STRETCHED)

@@ -124,13 +124,15 @@ def test_pairs_in_folders_of_folders_are_matched_by_their_place(tmp_path):
     ]
 
 
-def test_a_partner_of_another_size_is_brought_to_that_of_the_target(tmp_path, small):
+def test_a_partner_of_another_size_is_brought_to_that_of_the_target(tmp_path, small, capsys):
     make_picture(tmp_path / "A/1.png", 20, 30)
     make_picture(tmp_path / "B/1.png", 40, 60)
-    found = find_pairs(tmp_path, None, photos=False, holdout=0.0, seed=0)["train"]
-    split = script.Split(found.pairs, (0, 1), ())
-    loaded = script.load_pair(split, 0, small)
+    options = dataclasses.replace(small, dataset=str(tmp_path), crop=True, holdout=0.0, steps=2)
+    split = script.check_splits(script.find_splits(options)[0], options)["train"]
+    loaded = script.load_pair(split, 0, options)
     assert [pixels.shape for pixels, _ in loaded] == [(40, 60, 3)] * 2
+    script.train(options)
+    assert "Brought 1 of 1 sources to the size of their targets" in capsys.readouterr().out
 
 
 # --- label maps ---

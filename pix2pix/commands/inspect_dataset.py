@@ -26,7 +26,7 @@ from image_to_image_translation import (
     some_pictures,
     task_of,
 )
-from pix2pix.advice import describe_changes, describe_direction, warn_of_stretching
+from pix2pix.advice import describe_changes, describe_direction, warn_of_resizing
 from pix2pix.commands.pair_checks import (
     PairMeasures,
     describe_findings,
@@ -72,7 +72,7 @@ def inspect_dataset(options: Inspect) -> Path:
         say_row("Options", flags)
     config, _ = settle_pictures(options, direction, pairs)
     say_row("Direction", describe_direction(pairs.pairs[0].files, task, config))
-    warn_of_stretching(pairs.sizes, task.unit, config)
+    warn_of_resizing(pairs.sizes, pairs.resized, task.unit, config)
     say_findings({name: measured[name].list_measures(splits[name]) for name in splits}, options)
     sheet = run_folder(config).with_name(f"{run_folder(config).name}-inspect.png")
     sheet.parent.mkdir(parents=True, exist_ok=True)
