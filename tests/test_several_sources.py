@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 from conftest import copying, make_picture, make_run, pixels_of
 from PIL import Image
 
@@ -22,6 +21,7 @@ from pix2pix.support.sides import LabelClass, Part
 from pix2pix.support.synthetic import synthetic_splits
 from pix2pix.support.terminal import UserError
 
+tifffile = pytest.importorskip("tifffile")
 rng = np.random.default_rng(0)
 
 
