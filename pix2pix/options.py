@@ -388,7 +388,9 @@ def flag(field: str) -> str:
 def require(condition: bool, options: Train, field: str, rule: str) -> None:
     """Refuse the value of a field unless the condition holds; `rule` says what it must be."""
     if not condition:
-        value = shorten(str(getattr(options, field)))
+        value = getattr(options, field)
+        words = value if isinstance(value, tuple) else [value]
+        value = shorten(" ".join(map(str, words)))
         raise UsageError(f"{flag(field)} must be {rule}, not {value}.")
 
 
