@@ -52,7 +52,7 @@ def find_classes(pictures: Iterable[np.ndarray]) -> tuple[LabelClass, ...]:
     Colours are counted where neighbours agree: at edges JPEG makes colours that mean nothing."""
     exact, even, pixels, single = Counter(), Counter(), 0, True
     for picture in pictures:
-        if picture.dtype != np.uint8 and not is_index_map(picture):
+        if picture.shape[2] > 4 or (picture.dtype != np.uint8 and not is_index_map(picture)):
             return ()
         single &= picture.shape[2] == 1
         colours = convert_channels(picture.astype(np.uint8), 3).astype(int)

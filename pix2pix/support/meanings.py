@@ -16,8 +16,10 @@ def with_classes(
     side: Side, pictures: Iterable[np.ndarray], file: Path | None, title: str, labels: str
 ) -> Side:
     """Return a side with classes if `labels` says that it has some or, at auto, it looks so."""
-    if labels not in (title, "both", "auto"):
+    if labels not in (title, "both", "auto") or (labels == "auto" and side.parts):
         return side
+    if side.parts:
+        raise UserError(f"--labels {labels}: {title}s of several pictures cannot be label maps.")
     found = find_classes(pictures) if labels == "auto" or not file else ()
     classes = read_classes(file) if file and (found or labels != "auto") else found
     if not classes and labels != "auto":
@@ -25,7 +27,7 @@ def with_classes(
             f"--labels {labels}: the {title}s have no few even colours that could be classes. "
             "List them in a file for --classes, or leave --labels out."
         )
-    return replace(side, classes=classes, measured=False)
+    return replace(side, classes=classes, measured=False) if classes else side
 
 
 def settle_kind(kinds: Sequence[Kind], side: Side) -> Kind:

@@ -33,6 +33,18 @@ def test_photos_are_not_taken_for_labels_on_demand():
         with_classes(PHOTOS, NOISE, None, "target", "both")
 
 
+def test_what_is_measured_is_no_label_map():
+    measured, stacked = Side(measured=True), Side(parts=(Part("a", 1), Part("b", 1)))
+    deep = [rng.uniform(0, 1, (9, 9, 5)).astype(np.float32)]
+    assert with_classes(measured, deep, None, "source", "auto") == measured
+    assert (
+        with_classes(measured, [np.zeros((9, 9, 5), np.uint8)], None, "source", "auto") == measured
+    )
+    assert with_classes(stacked, LABELS, None, "source", "auto") == stacked
+    with pytest.raises(UserError, match="several pictures cannot be label maps"):
+        with_classes(stacked, LABELS, None, "source", "source")
+
+
 def test_a_file_says_what_the_classes_are(tmp_path):
     file = tmp_path / "classes.txt"
     file.write_text("9 9 9 sky\n99 0 0 house\n")
