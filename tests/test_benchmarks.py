@@ -57,7 +57,7 @@ def test_a_suite_of_pictures_is_read_counted_and_survived(tmp_path: Path):
         "TIFF": [1, 1, 0, 0, 0, 0, 0, 0],
         "all": [3, 2, 1, 0, 0, 0, 0, 0],
     }
-    assert rows[-1] == "first to agree: Pillow 2"
+    assert "first to agree: Pillow 2" in rows  # the last line names what is not installed
 
 
 WRONG_READER = """
