@@ -9,14 +9,13 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.figure
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from pix2pix.support.picture_files import SUFFIXES
 from pix2pix.support.terminal import in_notebook
 
 LINES_SHOWN = 10  # of what was said, the last ones
@@ -187,7 +186,7 @@ class PictureFiles(list[Path]):
         """Draw the contact sheet."""
         thumbnails = []
         for path in self[:SHEET_PICTURES]:
-            if path.suffix.lower() in SUFFIXES:  # and not a video
+            with suppress(UnidentifiedImageError):  # by a video, an array, a TIFF with bands
                 image = Image.open(path).convert("RGBA")
                 image.thumbnail((SHEET_SIDE, SHEET_SIDE))
                 thumbnails.append(image)

@@ -32,6 +32,7 @@ GEO_TAGS |= {
     GEO_TEXTS: TEXT,
     NO_DATA: TEXT,
 }  # where on earth; the type of each value
+GEO_LENGTHS = {PIXEL_SCALE: 3, TIE_POINTS: 6, TRANSFORMATION: 16}  # or, of points, a multiple
 RASTER_TYPE_KEY, PIXEL_IS_POINT = 1025, 2
 
 # Photometric interpretations, and how many channels each has
@@ -286,7 +287,8 @@ def read_geo_tags(original: Path, size: tuple[int, int]) -> dict[int, tuple]:
             return {}
         tags = next(read_directories(file), {})
     geo_tags = {tag: tags[tag] for tag in GEO_TAGS if tags.get(tag)}
-    if not geo_tags or tags.get(ORIENTATION, (1,)) != (1,):
+    is_odd = any(len(geo_tags.get(tag, ())) % length for tag, length in GEO_LENGTHS.items())
+    if not geo_tags or is_odd or tags.get(ORIENTATION, (1,)) != (1,):
         return {}
     down, across = size[0] / tags[HEIGHT][0], size[1] / tags[WIDTH][0]
     keys = geo_tags.get(GEO_KEYS, ())
@@ -303,7 +305,7 @@ def scale_places(
     """Return the tags that say where pixels lie, for a picture so many times higher and wider."""
     scaled = {}
     if PIXEL_SCALE in geo_tags:
-        scale = np.array(geo_tags[PIXEL_SCALE])
+        scale = np.array(geo_tags[PIXEL_SCALE][:3])
         scaled[PIXEL_SCALE] = tuple((scale / (across, down, 1)).tolist())
     if TIE_POINTS in geo_tags:
         points = np.array(geo_tags[TIE_POINTS]).reshape(-1, 6)
@@ -312,6 +314,6 @@ def scale_places(
     if TRANSFORMATION in geo_tags:
         to_old = np.diag([1 / across, 1 / down, 1, 1])
         to_old[:2, 3] = centre / across - centre, centre / down - centre
-        matrix = np.array(geo_tags[TRANSFORMATION]).reshape(4, 4) @ to_old
+        matrix = np.array(geo_tags[TRANSFORMATION][:16]).reshape(4, 4) @ to_old
         scaled[TRANSFORMATION] = tuple(matrix.ravel().tolist())
     return scaled

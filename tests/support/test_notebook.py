@@ -144,6 +144,8 @@ def test_results_are_shown_as_a_contact_sheet(tmp_path):
     assert sheet[10, 200].tolist() == [0, 255, 0]  # the second of the first row
     assert sheet[200, 10].tolist() == [0, 0, 0]  # the first of the second
     assert PictureFiles([video])._repr_png_() is None
+    np.save(tmp_path / "measured.npy", np.zeros((4, 4, 5), np.float32))
+    assert PictureFiles([tmp_path / "measured.npy"])._repr_png_() is None
 
 
 def test_a_report_is_a_table_and_its_folder(tmp_path):

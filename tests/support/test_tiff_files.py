@@ -326,6 +326,13 @@ def test_only_a_geotiff_has_a_place(tmp_path):
         assert not {33550, 33922, 34264, 34735} & set(tags_of(tmp_path / "result.tif"))
 
 
+def test_a_place_that_makes_no_sense_is_left_away(tmp_path):
+    write_geotiff(tmp_path / "map.tif", AREA_KEYS, _33922=(1.0, 2.0, 3.0, 4.0, 5.0))
+    write_picture(tmp_path / "result.tif", GREY[..., None], like=tmp_path / "map.tif")
+    assert 33922 not in tags_of(tmp_path / "result.tif")
+    np.testing.assert_array_equal(read_picture(tmp_path / "result.tif")[..., 0], GREY)
+
+
 def test_rasterio_finds_the_same_place(tmp_path):
     rasterio = pytest.importorskip("rasterio")
     from rasterio.transform import Affine
