@@ -71,16 +71,15 @@ from pix2pix.advice import (
     refuse_single_pictures,
     warn_of_resizing,
 )
+from pix2pix.option_checks import check_train, require
 from pix2pix.options import (
     DATASETS,
     SettledTrain,
     Train,
-    check_train,
     dataset_name,
     flag,
     picture_size,
     possible_halvings,
-    require,
     run_folder,
     source_folders,
 )
@@ -129,6 +128,7 @@ from pix2pix.support.terminal import (
 )
 
 CACHE_BYTES = 2 * 2**30  # training pictures stay in memory once they are read, if not more
+OLDER_RUNS = {"labels": "none", "source": {}, "target": {}}  # what their config.json leaves out
 BATCHES_AHEAD = 4  # made while a step is taken
 JITTER_SCALE = 286 / 256  # paper: pictures are enlarged to 286×286, for 256×256
 PICTURES_ASKED = 100  # about classes and ranges: at least, or all where there are fewer
@@ -860,7 +860,7 @@ def refuse_another_run(new: dict, folder: Path) -> None:
     same = ("task", "image_size", "generator_filters", "discriminator_filters", "normalization")
     for name in (*same, "upsampling", "average_weights", "labels", *new["found"]):
         now = new_values[name]
-        before = old_values.get(name, {"labels": "none", "source": {}, "target": {}}.get(name, now))
+        before = old_values.get(name, OLDER_RUNS.get(name, now))
         if before in (now, None):  # None: imported, and not known
             continue
         what = name.replace("_", " ")

@@ -24,6 +24,7 @@ except ModuleNotFoundError as missing:  # the first to be loaded of what has to 
     sys.exit(f"error: {missing.name} is missing: pip install -r requirements.txt")
 
 from pix2pix import __version__
+from pix2pix.option_checks import check_train
 from pix2pix.options import (
     DATASETS,
     DataOptions,
@@ -37,7 +38,6 @@ from pix2pix.options import (
     RunOptions,
     Train,
     Translate,
-    check_train,
     flag,
     types_of,
 )

@@ -1,22 +1,19 @@
-"""Every option of every command: its default, its help, and what its value may be.
+"""Every option of every command: its default, its help; and what follows from those of a training.
 
 Loads neither TensorFlow nor Keras, so that --help and a mistyped flag are answered at once.
 """
 
 import math
 import os
-import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, TypeVar, get_args, get_type_hints
 
 import tyro
 from tyro.conf import Positional
 
 from pix2pix.support.sides import PHOTOS, Side
-from pix2pix.support.terminal import UsageError, shorten
 
 
 @dataclass(frozen=True)
@@ -51,19 +48,19 @@ class Options:
     def __post_init__(self) -> None:
         for name, kind in types_of(type(self)).items():
             value = getattr(self, name)
-            if isinstance(value, list):  # as JSON has it
-                value = tuple(value)
-                object.__setattr__(self, name, value)
-            texts = isinstance(value, tuple) and all(
-                isinstance(v, str | os.PathLike) for v in value
-            )
-            if texts and value and is_path(kind):
-                paths = tuple(map(Path, value))
-                object.__setattr__(self, name, paths[0] if len(paths) == 1 else paths)
-            elif is_path(kind) and isinstance(value, str | os.PathLike):
-                object.__setattr__(self, name, Path(value))
-            elif isinstance(value, os.PathLike):
-                object.__setattr__(self, name, os.fspath(value))
+            if isinstance(value, list | tuple):  # JSON has lists
+                several = tuple(as_path_or_text(each, kind) for each in value)
+                is_one = is_path(kind) and len(several) == 1
+                object.__setattr__(self, name, several[0] if is_one else several)
+            else:
+                object.__setattr__(self, name, as_path_or_text(value, kind))
+
+
+def as_path_or_text(value: object, kind: object) -> object:
+    """Make a path of text where the type is a path, and text of a path elsewhere."""
+    if not isinstance(value, str | os.PathLike):
+        return value
+    return Path(value) if is_path(kind) else os.fspath(value)
 
 
 @cache
@@ -335,6 +332,11 @@ class ImportWeights(Options):
 # --- What follows from the options of a training --------------------------------------------------
 
 
+def flag(field: str) -> str:
+    """Spell a field of Train as on the command line."""
+    return "--" + field.replace("_", "-")
+
+
 def picture_size(options: Train) -> tuple[int, int]:
     """Return --image-size as (height, width)."""
     height, _, width = str(options.image_size).partition("x")
@@ -371,144 +373,3 @@ def run_folder(options: Train) -> Path:
     if options.task != Train.task:
         name += f"-{options.task}"
     return Path(options.output).expanduser() / (options.name or name)
-
-
-# --- What values may be ---------------------------------------------------------------------------
-
-MOST = 10**12  # that a whole number may be: products of two still fit into 64 bits
-MOST_OF = {"generator_filters": 1024, "discriminator_filters": 1024, "batch_size": 4096}
-LONGEST_SIDE = 8192  # of the networks, in pixels
-
-
-def flag(field: str) -> str:
-    """Spell a field of Train as on the command line."""
-    return "--" + field.replace("_", "-")
-
-
-def require(condition: bool, options: Train, field: str, rule: str) -> None:
-    """Refuse the value of a field unless the condition holds; `rule` says what it must be."""
-    if not condition:
-        value = getattr(options, field)
-        words = value if isinstance(value, tuple) else [value]
-        value = shorten(" ".join(map(str, words)))
-        raise UsageError(f"{flag(field)} must be {rule}, not {value}.")
-
-
-def check_train(options: Train) -> None:
-    """Refuse values that make no sense, before anything is read or written."""
-    check_types(options)
-    check_data(options)
-    check_sizes(options)
-    check_learning(options)
-    is_plain = options.name is None or options.name == Path(options.name).name not in ("", "..")
-    require(is_plain, options, "name", "a plain name")
-    folder = str(run_folder(options))
-    if folder.encode(errors="ignore").decode() != folder:
-        why = "TensorFlow writes only where all names are Unicode"
-        raise UsageError(f"{folder}: {why}. Choose another --name or --output.")
-
-
-def check_types(options: Train) -> None:
-    """Refuse values of another type than their field, as a config.json or a notebook may give."""
-    for name, kind in types_of(Train).items():
-        value = getattr(options, name)
-        kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-        if value is None and NoneType in kinds:
-            continue
-        kinds = [each for each in kinds if each is not NoneType]
-        if get_origin(kinds[0]) is Literal:
-            choices = get_args(kinds[0])
-            same = [choice for choice in choices if is_a(value, type(choice)) and value == choice]
-            rule, is_right = "one of " + ", ".join(map(str, choices)), bool(same)
-        elif kind is int and name != "seed":
-            most = MOST_OF.get(name, MOST)
-            rule = f"a whole number from 1 to {most:,}"
-            is_right = is_a(value, int) and 1 <= value <= most
-        elif kind is float:
-            rule, is_right = "a number", is_a(value, int | float)
-        elif name == "dataset" or is_path(kind):
-            several = value if isinstance(value, tuple) and name == "source_dir" else [value]
-            is_right = bool(several) and all(is_a(each, str | Path) for each in several)
-            rule = "a path"
-        elif name == "range":
-            texts = isinstance(value, tuple) and all(is_a(each, str) for each in value)
-            rule, is_right = "LOW HIGH, auto or each", texts and bool(value)
-        else:
-            names = [each.__name__ for each in kinds]
-            rule, is_right = "of type " + " or ".join(names), is_a(value, kind)
-        require(is_right, options, name, rule)
-
-
-def is_a(value: object, kind: type) -> bool:
-    """Tell whether a value has a type; unlike in Python, true and false are no numbers."""
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-
-
-def check_data(options: Train) -> None:
-    """Refuse a dataset or folders that do not exist, or that contradict each other."""
-    source, target = options.source_dir, options.target_dir
-    if source:
-        sound_dataset = options.dataset == Train.dataset
-    else:
-        sound_dataset = options.dataset in DATASETS or os.path.isdir(options.dataset)
-    if not options.dataset and not source:
-        raise UsageError("What an imported run was trained on is not known. Name it: --dataset.")
-    rule = f"{', '.join(DATASETS)} or an existing folder, and left out where there is --source-dir"
-    require(sound_dataset, options, "dataset", rule)
-    folders = all(os.path.isdir(folder) for folder in source_folders(options))
-    require(folders, options, "source_dir", "existing folders")
-    require(os.path.isdir(target or "."), options, "target_dir", "an existing folder")
-    if bool(source) != bool(target):
-        raise UsageError("--source-dir and --target-dir must be given together.")
-    require(0 <= options.holdout < 1, options, "holdout", "at least 0 and below 1")
-    if options.classes and options.labels == "none":
-        raise UsageError("--classes is for label maps: which side is one? --labels source, say.")
-    told = options.range or ()
-    numbers = [each for each in told if is_number(each)]
-    words = told in ((), ("auto",), ("each",))
-    rule = "LOW HIGH (of both sides, or of sources and targets), auto or each"
-    counts = len(numbers) == len(told) in (2, 4)
-    limits = [float(number) for number in numbers]
-    ordered = all(low < high for low, high in zip(limits[::2], limits[1::2], strict=False))
-    require(words or (counts and ordered), options, "range", rule)
-
-
-def is_number(text: str) -> bool:
-    """Tell whether a text is a number that a picture can hold."""
-    try:
-        return abs(float(text)) < 1e38
-    except ValueError:
-        return False
-
-
-def check_sizes(options: Train) -> None:
-    """Refuse an image size that the networks do not divide, and impossible depths and scales."""
-    readable = re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5})?", str(options.image_size))
-    small_enough = not readable or max(picture_size(options)) <= LONGEST_SIDE
-    require(small_enough, options, "image_size", f"at most {LONGEST_SIDE} on each side")
-    large_enough = bool(readable) and min(picture_size(options)) >= 32
-    divisible = large_enough and (bool(options.depth) or possible_halvings(options) >= 5)
-    require(
-        divisible,
-        options,
-        "image_size",
-        "SIZE or HEIGHTxWIDTH, from 32 on and multiples of 32 (unless there is a --depth below 5)",
-    )
-    depths = (None, *range(2, possible_halvings(options) + 1))
-    rule = "at least 2 and at most how often the image size can be halved"
-    require(options.depth in depths, options, "depth", rule)
-    require(options.scale > 1, options, "scale", "at least 2 and divide the image size")
-
-
-def check_learning(options: Train) -> None:
-    """Refuse numbers that no training can learn with."""
-    many = options.normalization != "batch" or options.batch_size > 1
-    require(many, options, "normalization", "instance or none at a --batch-size of 1")
-    require(0 < options.learning_rate < math.inf, options, "learning_rate", "above 0")
-    start = options.learning_rate_decay_from
-    before_the_last = start is None or 0 <= start < options.steps
-    require(before_the_last, options, "learning_rate_decay_from", "a step before the last")
-    for share in ("average_weights", "beta_1"):
-        require(0 <= getattr(options, share) < 1, options, share, "at least 0 and below 1")
-    require(0 <= options.l1_weight < math.inf, options, "l1_weight", "at least 0")
-    require(0 <= options.seed < 2**32, options, "seed", "from 0 to 4294967295")

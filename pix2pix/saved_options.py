@@ -8,19 +8,11 @@ import json
 import math
 import os
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
-from pix2pix.options import (
-    MOST,
-    SettledTrain,
-    Train,
-    check_types,
-    flag,
-    is_a,
-    run_folder,
-    types_of,
-)
+from pix2pix.option_checks import MOST, check_types, is_a
+from pix2pix.options import SettledTrain, Train, flag, run_folder, types_of
 from pix2pix.support.sides import Side, side_from_saved
 from pix2pix.support.terminal import UsageError, UserError, first_line, on_one_line, shorten
 
@@ -51,10 +43,11 @@ def read_config(path: Path) -> dict:
         names = shorten(", ".join(sorted(unknown)))
         raise UserError(f"{path}: {names} is no option of this program.")
     try:
-        check_types(from_saved(saved))
-        check_found(saved["found"])
-        check_types(from_saved(saved | {k: saved["found"].get(k) for k in ("direction", "depth")}))
-        settle(from_saved(saved), saved["found"])
+        options, found = from_saved(saved), saved["found"]
+        check_types(options)
+        check_found(found)
+        check_types(replace(options, direction=found.get("direction"), depth=found.get("depth")))
+        settle(options, found)
         check_places(saved)
     except UsageError as error:
         raise UserError(f"{path}: {error}") from error

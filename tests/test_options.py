@@ -8,15 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import SCRIPT
 
-from pix2pix.options import (
-    DATASETS,
-    Evaluate,
-    Export,
-    Train,
-    Translate,
-    check_train,
-    run_folder,
-)
+from pix2pix.option_checks import check_train
+from pix2pix.options import DATASETS, Evaluate, Export, Train, Translate, run_folder
 from pix2pix.saved_options import from_saved
 from pix2pix.support.notebook import RunFolder
 from pix2pix.support.terminal import UsageError

@@ -17,7 +17,8 @@ from pix2pix.commands.evaluate import evaluate
 from pix2pix.commands.export import export
 from pix2pix.commands.trained_run import open_run
 from pix2pix.commands.translate import translate
-from pix2pix.options import Evaluate, Export, Train, Translate, check_train, flag
+from pix2pix.option_checks import check_train
+from pix2pix.options import Evaluate, Export, Train, Translate, flag
 from pix2pix.saved_options import MOST_BYTES, fill_in, read_config
 from pix2pix.support.terminal import UserError
 

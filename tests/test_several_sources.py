@@ -25,6 +25,9 @@ tifffile = pytest.importorskip("tifffile")
 rng = np.random.default_rng(0)
 
 
+SHOWN = ["Input: dapi", "Input: light", "Input: phase"]
+
+
 def write_deep(path: Path, channels: int, kind: type, size: int = 40) -> np.ndarray:
     """Write a TIFF of measurements, from 0 to 4095."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +88,7 @@ def test_previews_show_each_source_by_itself(cells, monkeypatch):
         lambda path, columns: draw_panel(path, drawn.update(columns) or columns),
     )
     script.train(dataclasses.replace(cells, steps=2))
-    assert list(drawn) == ["dapi", "light", "phase", "Ground truth", "Prediction"]
+    assert list(drawn) == [*SHOWN, "Ground truth", "Prediction"]
     assert [images.shape[-1] for images in drawn.values()] == [1, 1, 3, 1, 1]
 
 

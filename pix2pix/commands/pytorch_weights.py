@@ -15,7 +15,8 @@ import tensorflow as tf
 from keras import layers
 
 from image_to_image_translation import check_options, new_state, save, write_config
-from pix2pix.commands.trained_run import TrainedRun, check_archive
+from pix2pix.commands.archive_checks import check_archive
+from pix2pix.commands.trained_run import TrainedRun
 from pix2pix.options import ImportWeights, Train, picture_size, run_folder
 from pix2pix.saved_options import to_saved
 from pix2pix.support.files import lock_folder

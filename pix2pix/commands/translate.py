@@ -94,16 +94,16 @@ def find_inputs(names: tuple[str, ...], output: Path) -> dict[Path, Path]:
     Earlier results that lie in such a folder are left out."""
     if not names:
         raise UsageError("translate wants to know what: name pictures, folders or patterns.")
-    inputs = {}
+    inputs, results = {}, real_path(output)
     for name in names:
         matches = [name] if os.path.exists(name) else sorted(glob.glob(name, recursive=True))
         paths = [Path(match) for match in matches]
         named = {path: Path(path.name) for path in paths if path.is_file()}
         for folder in paths:
-            holds_results = real_path(folder) in real_path(output).parents
+            holds_results = real_path(folder) in results.parents
             for path in sorted(folder.glob("**/[!.]*")):
                 is_known = path.suffix.lower() in SUFFIXES or is_video(path)
-                is_result = holds_results and real_path(output) in real_path(path).parents
+                is_result = holds_results and results in real_path(path).parents
                 if is_known and not is_result and not path.is_dir():
                     named[path] = path.relative_to(folder)
         if not named:

@@ -3,6 +3,7 @@
 import colorsys
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
@@ -10,8 +11,8 @@ import numpy as np
 from keras import ops
 from numpy.lib.stride_tricks import sliding_window_view
 
-from pix2pix.support.pictures import convert_channels
-from pix2pix.support.sides import MOST_CLASSES, LabelClass, parse_class
+from pix2pix.support.pictures import convert_channels, from_pixels, to_pixels
+from pix2pix.support.sides import MOST_CLASSES, MOST_NUMBER, LabelClass, parse_class
 from pix2pix.support.terminal import UserError
 
 MOST_FOUND = 64  # classes; what has more colours is a photo
@@ -46,36 +47,52 @@ def read_classes(path: Path) -> tuple[LabelClass, ...]:
     return tuple(classes)
 
 
-def find_classes(pictures: Iterable[np.ndarray]) -> tuple[LabelClass, ...]:
-    """Find the classes of label maps, the most frequent first; nothing if they are none.
+@dataclass
+class ColourCounts:
+    """How many pixels of some pictures have which colour, each colour as one number."""
 
-    Colours are counted where neighbours agree: at edges JPEG makes colours that mean nothing."""
-    exact, even, pixels, single = Counter(), Counter(), 0, True
+    exact: Counter[int] = field(default_factory=Counter)  # all pixels, until there are too many
+    even: Counter[int] = field(default_factory=Counter)  # pixels that are like their neighbours
+    pixels: int = 0
+    single: bool = True  # whether all pictures have one channel
+
+    def add(self, picture: np.ndarray) -> None:
+        """Count the colours of a picture.
+
+        Even pixels are counted apart: at edges JPEG makes colours that mean nothing."""
+        self.single &= picture.shape[2] == 1
+        colours = convert_channels(picture.astype(np.uint8), 3).astype(int)
+        self.pixels += picture.shape[0] * picture.shape[1]
+        if len(self.exact) <= MOST_FOUND:
+            self.exact.update(count_colours(colours))
+        inner = colours[1:, 1:]
+        steps = np.abs(inner - colours[:-1, 1:]), np.abs(inner - colours[1:, :-1])
+        self.even.update(count_colours(inner[np.maximum(*steps).max(axis=-1) <= EVEN]))
+
+    def find_palette(self) -> list[int]:
+        """Return the colours that are classes, the most frequent first; none of a photo."""
+        if len(self.exact) <= MOST_FOUND:  # kept without loss: all are classes, however rare
+            palette = [code for code, _ in self.exact.most_common()]
+        else:
+            palette = gather_colours(self.even)
+        is_mostly_even = self.even.total() >= MOSTLY_EVEN * self.pixels
+        fewest = 2 if is_mostly_even else 3
+        return palette if fewest <= len(palette) <= MOST_FOUND else []
+
+
+def find_classes(pictures: Iterable[np.ndarray]) -> tuple[LabelClass, ...]:
+    """Find the classes of label maps, the most frequent first; nothing if they are none."""
+    counts = ColourCounts()
     for picture in pictures:
         if picture.shape[2] > 4 or (picture.dtype != np.uint8 and not is_index_map(picture)):
             return ()
-        single &= picture.shape[2] == 1
-        colours = convert_channels(picture.astype(np.uint8), 3).astype(int)
-        pixels += colours.shape[0] * colours.shape[1]
-        if len(exact) <= MOST_FOUND:
-            exact.update(count_colours(colours))
-        inner = colours[1:, 1:]
-        steps = np.abs(inner - colours[:-1, 1:]), np.abs(inner - colours[1:, :-1])
-        even.update(count_colours(inner[np.maximum(*steps).max(axis=-1) <= EVEN]))
-    if len(exact) <= MOST_FOUND:  # kept without loss: every colour is a class, however rare
-        palette = [code for code, _ in exact.most_common()]
-    else:
-        palette = gather_colours(even)
-    fewest = 2 if even.total() >= MOSTLY_EVEN * pixels else 3
-    if not fewest <= len(palette) <= MOST_FOUND:
-        return ()
-    colours = [(code >> 16, code >> 8 & 255, code & 255) for code in palette]
-    if single and max(max(colours)) < MOST_FOUND:
+        counts.add(picture)
+    colours = [(code >> 16, code >> 8 & 255, code & 255) for code in counts.find_palette()]
+    if colours and counts.single and max(max(colours)) < MOST_FOUND:
         return name_numbers(blue for _, _, blue in colours)
-    numbers = [colour[0] if single else k for k, colour in enumerate(colours)]
     return tuple(
-        LabelClass(number, colour, to_hex(colour))
-        for number, colour in zip(numbers, colours, strict=True)
+        LabelClass(colour[0] if counts.single else place, colour, to_hex(colour))
+        for place, colour in enumerate(colours)
     )
 
 
@@ -136,9 +153,12 @@ def classify(pixels: np.ndarray, classes: tuple[LabelClass, ...]) -> np.ndarray:
 
     Near an edge only the classes beside it count: JPEG colours the edge like a third one."""
     if pixels.shape[2] == 1:
-        numbers = np.array([label.number for label in classes])
-        nearest = np.abs(np.arange(256)[:, None] - numbers).argmin(axis=-1)
-        return nearest[np.minimum(pixels[..., 0], 255)]
+        numbers = pixels[..., 0].astype(int).clip(0, MOST_NUMBER)
+        known = np.array([label.number for label in classes])
+        nearest = np.abs(np.arange(numbers.max() + 1)[:, None] - known).argmin(axis=-1)
+        return nearest[numbers]
+    if pixels.dtype == np.uint16:
+        pixels = to_pixels(from_pixels(pixels))  # as the colours of classes have 8 bits
     colours = convert_channels(pixels, 3).astype(np.float32)
     distances = np.stack([((colours - colour) ** 2).sum(-1) for colour in palette_of(classes)])
     places = distances.argmin(axis=0)

@@ -12,7 +12,7 @@ import numpy as np
 
 from pix2pix.support.huge_pictures import MAX_PIXELS
 from pix2pix.support.picture_files import SUFFIXES, holds_measurements, read_picture
-from pix2pix.support.pictures import drop_opaque_alpha
+from pix2pix.support.pictures import drop_opaque_alpha, has_alpha
 from pix2pix.support.sides import Part, Side
 from pix2pix.support.terminal import UserError, on_one_line, say_row
 
@@ -52,10 +52,12 @@ class FilePair:
         """Say what A and B, or the photo alone, are made of, as far as the files tell."""
         sides = [Side(measured=holds_measurements(file)) for file in self.files]
         if len(self.files) > 2:
-            parts = []
-            for file in self.files[:-1]:
-                parts.append(Part(file.parent.name, drop_opaque_alpha(read_picture(file)).shape[2]))
-            sides = [Side(measured=True, parts=tuple(parts)), sides[-1]]
+            folders = [file.parent for file in self.files[:-1]]
+            names = [folder.name for folder in folders]
+            if len(set(names)) < len(names):
+                names = list(map(str, folders))
+            counts = [read_whole(file).shape[2] for file in self.files[:-1]]
+            sides = [Side(measured=True, parts=tuple(map(Part, names, counts))), sides[-1]]
         return sides * 2 if self.side_by_side else sides
 
 
@@ -101,7 +103,7 @@ def read_pair(files: Files, side_by_side: bool, max_pixels: int = MAX_PIXELS) ->
         if width % 2:
             raise UserError(f"{files[0]}: is {width} pixels wide, so it has no exact middle")
         halves = pictures[0][:, : width // 2], pictures[0][:, width // 2 :]
-        return [drop_opaque_alpha(half) for half in halves]
+        return [drop_needless_alpha(half, files[0]) for half in halves]
     for file, picture in zip(files, pictures, strict=True):
         ratio = picture.shape[0] * width / (picture.shape[1] * height)
         if not 1 - SAME_SHAPE < ratio < 1 + SAME_SHAPE:
@@ -115,8 +117,14 @@ def read_pair(files: Files, side_by_side: bool, max_pixels: int = MAX_PIXELS) ->
 def read_whole(file: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a picture of a pair; transparency that is none is left away."""
     check_is_file(file)
-    pixels = read_picture(file, max_pixels)
-    return pixels if holds_measurements(file) else drop_opaque_alpha(pixels)
+    return drop_needless_alpha(read_picture(file, max_pixels), file)
+
+
+def drop_needless_alpha(pixels: np.ndarray, file: Path) -> np.ndarray:
+    """Leave away transparency that is none, unless the channels of the file are measurements."""
+    if has_alpha(pixels) and not holds_measurements(file):
+        return drop_opaque_alpha(pixels)
+    return pixels
 
 
 def stack_channels(files: Files, pictures: list[np.ndarray]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Any picture file ↔ pixels: formats, depth, orientation, measurements."""
 
 import logging
+import math
 import warnings
 import zipfile
 from contextlib import suppress
@@ -50,10 +51,10 @@ def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Measurements have any number of channels, of 8 or 16 bits or else of float32. Of an animation,
     the first picture is taken.
     """
-    height, width = read_size(path)
-    if height * width > max_pixels:
-        way_out = f"translate --max-pixels {height * width} reads it all the same"
-        raise UserError(f"{path}: has {height * width:,} pixels; {way_out}")
+    count = math.prod(read_size(path))
+    if count > max_pixels:
+        way_out = f"translate --max-pixels {count} reads it all the same"
+        raise UserError(f"{path}: has {count:,} pixels; {way_out}")
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -156,7 +157,9 @@ def decode_tiff(file: BinaryIO) -> np.ndarray:
     if first.suits_pillow and not tiff_files.is_stack(pages):
         with suppress(UnidentifiedImageError):
             pixels = decode_with_pillow(file)
-            is_inverted = pixels.dtype == np.uint16 and first.photometric == 0
+            is_inverted = (
+                pixels.dtype == np.uint16 and first.photometric == tiff_files.WHITE_IS_ZERO
+            )
             return 65535 - pixels if is_inverted else pixels
     check_size(first.height, first.width, first.samples * len(pages))
     return turn_upright(tiff_files.decode_with_tifffile(file, pages), first.orientation)
@@ -298,11 +301,9 @@ def write_tiff(
     tags = ImageFileDirectory_v2()
     for tag, values in geo_tags.items():
         tags.tagtype[tag] = tiff_files.GEO_TAGS[tag]
-        tags[tag] = (
-            b"".join(values).decode("latin-1").rstrip("\0")
-            if tiff_files.GEO_TAGS[tag] == tiff_files.TEXT
-            else values
-        )
+        if tags.tagtype[tag] == tiff_files.TEXT:
+            values = b"".join(values).decode("latin-1").rstrip("\0")
+        tags[tag] = values
     save_image(path, pixels, tiffinfo=tags)
 
 

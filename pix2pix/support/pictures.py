@@ -203,4 +203,4 @@ def shown_parts(title: str, values: tf.Tensor, side: Side) -> dict[str, tf.Tenso
         return {title: shown_channels(values, side)}
     ends = np.cumsum([part.channels for part in side.parts])[:-1]
     pieces = zip(side.parts, np.split(np.asarray(values), ends, axis=-1), strict=True)
-    return {part.name: shown_channels(piece, side) for part, piece in pieces}
+    return {f"{title}: {part.name}": shown_channels(piece, side) for part, piece in pieces}

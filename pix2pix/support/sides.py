@@ -3,7 +3,6 @@
 Loads nothing that takes time, as the options stand on it.
 """
 
-import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,13 +25,15 @@ class LabelClass(NamedTuple):
 def parse_class(line: str, place: int) -> LabelClass:
     """Turn a line `NUMBER RED GREEN BLUE NAME` into a class; without NUMBER it is its place."""
     words = line.split()
-    count = 4 if re.fullmatch(r"(-?\d+\s+){3}\d+\b.*", line.strip()) else 3
-    *number, red, green, blue = map(int, words[:count])
-    colour = red, green, blue
-    if not all(0 <= level < 256 for level in colour) or abs((number or [0])[0]) >= MOST_NUMBER:
-        raise ValueError(f"{line}: colours are from 0 to 255")
-    name = " ".join(words[count:]) or f"class {place}"
-    return LabelClass(number[0] if number else place, colour, name)
+    number = place
+    if len(words) > 3 and words[3].isdigit():
+        number = int(words.pop(0))
+    colour = tuple(map(int, words[:3]))
+    if len(colour) != 3 or not all(0 <= level < 256 for level in colour):
+        raise ValueError(f"{line}: three numbers from 0 to 255 are a colour")
+    if abs(number) >= MOST_NUMBER:
+        raise ValueError(f"{line}: a number is below {MOST_NUMBER}")
+    return LabelClass(number, colour, " ".join(words[3:]) or f"class {place}")
 
 
 class Part(NamedTuple):

@@ -17,8 +17,9 @@ from helpers import translate
 from keras import layers
 
 import image_to_image_translation as script
+from pix2pix.commands.archive_checks import NETWORK, WEIGHTS
 from pix2pix.commands.export import export
-from pix2pix.commands.trained_run import NETWORK, WEIGHTS, open_run
+from pix2pix.commands.trained_run import open_run
 from pix2pix.options import Export
 from pix2pix.support.terminal import UserError
 
