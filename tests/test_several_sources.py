@@ -17,7 +17,8 @@ from pix2pix.options import Evaluate, Export, Train, Translate
 from pix2pix.support.label_maps import palette_of
 from pix2pix.support.pair_folders import find_pairs
 from pix2pix.support.picture_files import read_picture
-from pix2pix.support.sides import LabelClass, Part
+from pix2pix.support.pictures import shown_parts
+from pix2pix.support.sides import LabelClass, Part, Side
 from pix2pix.support.synthetic import synthetic_splits
 from pix2pix.support.terminal import UserError
 
@@ -90,6 +91,27 @@ def test_previews_show_each_source_by_itself(cells, monkeypatch):
     script.train(dataclasses.replace(cells, steps=2))
     assert list(drawn) == [*SHOWN, "Ground truth", "Prediction"]
     assert [images.shape[-1] for images in drawn.values()] == [1, 1, 3, 1, 1]
+
+
+def test_no_picture_hides_another_of_its_name(cells, tmp_path):
+    values = np.zeros((1, 4, 4, 2), np.float32)
+    side = Side(measured=True, parts=(Part("a", 1), Part("b", 1)))
+    columns = shown_parts("Ground truth", values, side) | shown_parts("Prediction", values, side)
+    assert len(columns) == 4
+    (tmp_path / "other").mkdir()
+    (tmp_path / "dapi").rename(tmp_path / "other" / "light")
+    folders = (tmp_path / "other" / "light", *cells.source_dir[1:])
+    found, _ = script.find_splits(dataclasses.replace(cells, source_dir=folders))
+    names = [part.name for part in found["train"].describe()[0].parts]
+    assert names == list(map(str, folders))
+
+
+def test_both_halves_of_a_measured_pair_keep_all_channels(tmp_path):
+    (tmp_path / "pairs").mkdir()
+    numbers = np.ones((8, 16, 4), np.float32)
+    np.save(tmp_path / "pairs/1.npy", numbers)
+    found = find_pairs(tmp_path / "pairs", None, photos=False, holdout=0.0, seed=0)["train"]
+    assert [half.shape for half in found.pairs[0].read()] == [(8, 8, 4)] * 2
 
 
 def test_a_source_that_lacks_a_partner_is_named(cells, tmp_path):

@@ -134,3 +134,11 @@ def test_the_networks_see_one_channel_for_each_class():
     np.testing.assert_array_equal(seen.argmax(-1), classify(labels, classes))
     assert (seen.sum(-1) == 1).all()
     assert one_channel_per_class(source, ()) is source
+
+
+def test_numbers_above_a_byte_and_deep_colours_are_classes_too():
+    far = (LabelClass(3, (255, 0, 0), "near"), LabelClass(1000, (0, 0, 255), "far"))
+    for kind in (np.uint16, np.float32):
+        assert classify(np.array([[[3], [1000], [900]]], kind), far).tolist() == [[0, 1, 1]]
+    deep = np.uint16([[[65535, 0, 0], [0, 0, 65535]]])
+    assert classify(deep, RED_AND_BLUE).tolist() == [[0, 1]]
