@@ -4,6 +4,7 @@ The layers stay Keras's own, with their weights; `with_fast_layers` only compute
 
 - a convolution on a small map, little arithmetic with many weights, as one matrix product;
 - a convolution of stride 1 on a large map by Winograd's method, with a quarter of the products;
+- a doubled map with a 3×3 convolution after it as one transposed convolution of the map itself;
 - a convolution of a single picture so that oneDNN may choose how the kernel lies in memory;
 - an instance normalisation as one operation instead of twenty.
 
@@ -27,14 +28,34 @@ def with_fast_layers(network: keras.Model) -> keras.Model:
     """Return a network that computes the same on the same weights; on a GPU the one given."""
     if tf.config.list_logical_devices("GPU"):
         return network
+    doubled = doubled_convolutions(network)
 
     def call_layer(layer: keras.Operation, *inputs: object, **options: object) -> object:
+        if layer in doubled.values():
+            return inputs[0]  # the convolution after it doubles the map
+        if layer in doubled:
+            return DoubledConvolution(layer)(*inputs)
         for kind in (StridedConvolution, WinogradConvolution, InstanceNormalization):
             if kind.computes(layer):
                 return kind(layer)(*inputs)
         return layer(*inputs, **options)
 
     return keras.models.clone_model(network, clone_function=keep_layer, call_function=call_layer)
+
+
+def doubled_convolutions(network: keras.Model) -> dict[layers.Layer, layers.Layer]:
+    """Find the convolutions that a DoubledConvolution can stand for, each with the layer before."""
+    readers = {}  # of each map, by its identity: a KerasTensor cannot be compared
+    maps = [(layer, layer.input) for layer in network.layers] + [(network, network.outputs)]
+    for reader, tensors in maps:
+        for tensor in keras.tree.flatten(tensors):
+            readers.setdefault(id(tensor), []).append(reader)
+    doubled = {}
+    for layer in filter(is_doubling, network.layers):
+        first, *others = readers[id(layer.output)]
+        if not others and DoubledConvolution.computes(first):
+            doubled[first] = layer
+    return doubled
 
 
 def keep_layer(layer: keras.Operation) -> keras.Operation:
@@ -58,12 +79,12 @@ class FastLayer(layers.Layer):
         return x if self.layer.bias is None else x + tf.convert_to_tensor(self.layer.bias)
 
 
-def is_plain_convolution(layer: keras.Operation, stride: int) -> bool:
+def is_plain_convolution(layer: keras.Operation, stride: int, size: int = 4) -> bool:
     """Tell whether a layer is a 4×4 convolution, or its transpose, of an even map; no more."""
     if not isinstance(layer, layers.Conv2D | layers.Conv2DTranspose):
         return False
     shape = (layer.kernel_size, layer.strides, layer.dilation_rate)
-    if shape != ((4, 4), (stride, stride), (1, 1)) or getattr(layer, "groups", 1) != 1:
+    if shape != ((size, size), (stride, stride), (1, 1)) or getattr(layer, "groups", 1) != 1:
         return False
     if layer.activation is not keras.activations.linear or layer.data_format != "channels_last":
         return False
@@ -229,6 +250,76 @@ def kernel_gradient(
 def list_of_pixels(kernel: tf.Tensor) -> tf.Tensor:
     """Bring a kernel [4, 4, c, n] to [16, c, n]."""
     return tf.reshape(kernel, [16, *kernel.shape[2:]])
+
+
+# --- Convolutions of a doubled map ----------------------------------------------------------------
+#
+# Where each pixel has become 2 × 2 equal ones, neighbours under a 3×3 kernel are often the same
+# number, whose weights can be added first. What is left is a transposed convolution of stride 2 of
+# the map before it was doubled, of less than half the products. Along one direction a pixel reaches
+# four of the large map, through the weights a, b, c of the kernel as c, b + c, a + b and a.
+
+OF_DOUBLED = np.float32([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])  # [4, 3]
+OF_DOUBLED = np.kron(OF_DOUBLED, OF_DOUBLED)  # along both: [16, 9]
+
+
+def is_doubling(layer: keras.Operation) -> bool:
+    """Tell whether a layer makes 2 × 2 pixels of each, and no more."""
+    if not isinstance(layer, layers.UpSampling2D) or layer.interpolation != "nearest":
+        return False
+    return tuple(layer.size) == (2, 2) and layer.data_format == "channels_last"
+
+
+class DoubledConvolution(FastLayer):
+    """A 3×3 convolution of a map that UpSampling2D has doubled; it gets the map from before."""
+
+    @staticmethod
+    def computes(layer: keras.Operation) -> bool:
+        """Tell whether this can stand for a layer after an UpSampling2D, and for that."""
+        if not isinstance(layer, layers.Conv2D) or layer.padding != "same":
+            return False
+        return is_plain_convolution(layer, stride=1, size=3)
+
+    def compute_output_spec(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Tell the shape of the result without tracing `call`, which takes time."""
+        batch, height, width, _ = x.shape
+        shape = (batch, 2 * height, 2 * width, self.layer.filters)
+        return keras.KerasTensor(shape, self.compute_dtype)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Compute what both layers compute."""
+        kernel = tf.convert_to_tensor(self.layer.kernel)
+        if min(x.shape[1:3]) <= SMALL_MAP:
+            return self.add_bias(doubled_convolution(x, kernel))
+        _, _, c, n = kernel.shape
+        sums = tf.cast(OF_DOUBLED, kernel.dtype) @ tf.reshape(kernel, [9, c * n])
+        kernel = tf.transpose(tf.reshape(sums, [4, 4, c, n]), [0, 1, 3, 2])
+        return self.add_bias(transposed_convolution(x, kernel))
+
+
+@tf.custom_gradient
+def doubled_convolution(small: tf.Tensor, kernel: tf.Tensor) -> tuple:
+    """Double a small map and convolve it; what is added up are products here, fewer than weights.
+
+    From [batch, height, width, c] to [batch, 2 · height, 2 · width, n]; the kernel is
+    [3, 3, c, n]."""
+    _, height, width, channels = small.shape
+    windows = Windows(height, width, size=4, stride=2)
+    pixels = tf.reshape(small, [-1, height * width, channels])
+    weights = tf.reshape(kernel, [9, *kernel.shape[2:]])
+    sums = tf.cast(OF_DOUBLED, small.dtype)
+
+    # b: batch, t: pixels of the small map, q: pixels of a window, p: pixels of the kernel
+    products = tf.einsum("btc,pcn->btpn", pixels, weights)
+    large = windows.add(tf.einsum("qp,btpn->btqn", sums, products), 2 * height, 2 * width, border=1)
+
+    def gradients(of_large: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        of_products = tf.einsum("qp,btqn->btpn", sums, windows.cut(of_large, border=1))
+        of_pixels = tf.einsum("btpn,pcn->btc", of_products, weights)
+        of_weights = tf.einsum("btc,btpn->pcn", pixels, of_products)
+        return tf.reshape(of_pixels, tf.shape(small)), tf.reshape(of_weights, kernel.shape)
+
+    return large, gradients
 
 
 # --- Convolutions of stride 1 ---------------------------------------------------------------------

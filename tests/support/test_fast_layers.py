@@ -12,6 +12,7 @@ import image_to_image_translation as script
 from pix2pix.options import Train
 from pix2pix.support.devices import compute_in
 from pix2pix.support.fast_layers import (
+    DoubledConvolution,
     FastLayer,
     FusedAdam,
     InstanceNormalization,
@@ -63,6 +64,47 @@ def test_a_convolution_of_a_map_that_is_padded_already(size, batch):
     layer = script.convolution(layers.Conv2D, 5, 2, False, padding="valid")
     x = tf.random.stateless_normal([batch, size, size, 3], [0, 0])
     compare(StridedConvolution, layer, x, 2e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("size", [(1, 1), (3, 4), (20, 18)])
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_a_convolution_of_a_doubled_map_and_its_gradients(size, batch, use_bias):
+    source = keras.Input((*size, 3))
+    convolution = script.convolution(layers.Conv2D, 5, 1, use_bias, kernel_size=3)
+    network = keras.Model(source, convolution(layers.UpSampling2D(2)(source)))
+    fast = with_fast_layers(network)
+    assert [type(each) for each in fast.layers[1:]] == [DoubledConvolution]
+    x = tf.random.stateless_normal([batch, *size, 3], [0, 0])
+    weights = [each.value for each in network.trainable_variables]
+    theirs, ours = (values_and_gradients(each, x, weights) for each in (network, fast))
+    for a, b in zip(theirs, ours, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5 * np.abs(a).max())
+
+
+@pytest.mark.parametrize(
+    ("doubling", "convolution"),
+    [
+        (layers.UpSampling2D(2, interpolation="bilinear"), layers.Conv2D(4, 3, 1, "same")),
+        (layers.UpSampling2D((2, 1)), layers.Conv2D(4, 3, 1, "same")),
+        (layers.UpSampling2D(2), layers.Conv2D(4, 3, 1, "valid")),
+        (layers.UpSampling2D(2), layers.Conv2D(4, 5, 1, "same")),
+        (layers.UpSampling2D(2), layers.Conv2D(4, 3, 1, "same", activation="relu")),
+    ],
+)
+def test_only_a_doubled_map_is_taken_for_one(doubling, convolution):
+    source = keras.Input((6, 6, 3))
+    network = keras.Model(source, convolution(doubling(source)))
+    assert not any(isinstance(each, FastLayer) for each in with_fast_layers(network).layers)
+
+
+def test_a_doubled_map_that_is_read_twice_stays():
+    source = keras.Input((6, 6, 3))
+    large = layers.UpSampling2D(2)(source)
+    network = keras.Model(source, [large, layers.Conv2D(4, 3, 1, "same")(large)])
+    x = tf.random.stateless_normal([1, 6, 6, 3], [0, 0])
+    for a, b in zip(network(x), with_fast_layers(network)(x), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(4, 4), (7, 10), (18, 18), (34, 21)])
@@ -148,6 +190,7 @@ def test_other_layers_stay_as_they_are(small, options):
     x = tf.random.stateless_uniform([2, 32, 32, 3], [0, 0], -1)
     np.testing.assert_allclose(fast(x), network(x), atol=1e-5)
     assert kinds(fast).count(StridedConvolution) == (5 if "upsampling" in options else 10)
+    assert kinds(fast).count(DoubledConvolution) == (5 if "upsampling" in options else 0)
     assert (InstanceNormalization in kinds(fast)) == ("normalization" not in options)
 
 
