@@ -42,10 +42,8 @@ import hashlib
 import json
 import math
 import os
-import re
 import shutil
 import signal
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -53,7 +51,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib.figure
 import numpy as np
 
 from pix2pix.support.terminal import hold_back_errors
@@ -64,31 +61,35 @@ with hold_back_errors():  # what TensorFlow writes while it is loaded, unless th
     from keras import layers
 
 from pix2pix.advice import (
-    describe_changes,
-    describe_direction,
+    announce,
     hint_at_less,
     how_to_go_on,
+    refuse_broken,
     refuse_single_pictures,
-    warn_of_resizing,
 )
 from pix2pix.option_checks import check_train, require
 from pix2pix.options import (
     DATASETS,
     SettledTrain,
     Train,
-    dataset_name,
-    flag,
     picture_size,
     possible_halvings,
     run_folder,
     source_folders,
 )
-from pix2pix.saved_options import changed_fields, fill_in, read_config, settle, to_saved
+from pix2pix.saved_options import (
+    changed_fields,
+    fill_in,
+    read_config,
+    refuse_another_run,
+    report_changes,
+    settle,
+    to_saved,
+)
 from pix2pix.support.devices import (
     choose_computing_type,
     choose_strategy,
     compute_in,
-    describe_device,
     has_gpu,
     is_writer,
     requested_stop,
@@ -97,20 +98,17 @@ from pix2pix.support.devices import (
 )
 from pix2pix.support.fast_layers import FusedAdam, with_fast_layers
 from pix2pix.support.files import fetch_archive, map_ahead, replace_when_complete, write_text
+from pix2pix.support.generator_file import save_generator
 from pix2pix.support.label_maps import one_channel_per_class, snap_to_classes
 from pix2pix.support.meanings import settle_kind, with_classes, with_ranges
+from pix2pix.support.measures import MEASURES, is_better, measure
 from pix2pix.support.notebook import RunFolder, live_output, show_curves, show_inline
 from pix2pix.support.pair_folders import FilePair, find_pairs
-from pix2pix.support.pictures import (
-    Kind,
-    kind_of,
-    resize,
-    shown_parts,
-    to_pixels,
-    to_values,
-)
+from pix2pix.support.panels import draw_panel
+from pix2pix.support.pictures import Kind, kind_of, resize, shown_parts, to_values
 from pix2pix.support.sides import PHOTOS, Side
 from pix2pix.support.synthetic import SyntheticPair, synthetic_splits
+from pix2pix.support.tables import add_row, begin_table, read_columns
 from pix2pix.support.tasks import TASKS, Task
 from pix2pix.support.tensorboard import write_options, write_picture, write_scalars
 from pix2pix.support.terminal import (
@@ -128,18 +126,26 @@ from pix2pix.support.terminal import (
 )
 
 CACHE_BYTES = 2 * 2**30  # training pictures stay in memory once they are read, if not more
-OLDER_RUNS = {"labels": "none", "source": {}, "target": {}}  # what their config.json leaves out
 BATCHES_AHEAD = 4  # made while a step is taken
 JITTER_SCALE = 286 / 256  # paper: pictures are enlarged to 286×286, for 256×256
 PICTURES_ASKED = 100  # about classes and ranges: at least, or all where there are fewer
 PREVIEW_PAIRS = 3  # in a preview, at most
 STEPS_BEFORE_HINT = 10  # by which the time of the others is known
-LOSSES = {  # and what they are called in a line of progress
+LOSSES = {  # and what they are called in a line of progress, if they are in it
     "generator_total": "G",
     "generator_gan": "gan",
     "generator_l1": "L1",
     "discriminator": "D",
+    "discriminator_real": "",
+    "discriminator_generated": "",
+    "discriminator_right": "right",
 }
+PARTS = (  # of a training, in its checkpoints
+    *("generator", "discriminator", "average", "generator_optimizer", "discriminator_optimizer"),
+    *("noise", "step", "logged", "loss_sums"),
+)
+VALIDATION_TIME = 0.03  # of the training, at most
+STEP_BY_VALIDATION = 4  # as long as to generate and measure a picture, or less: docs/MEASURED.md
 
 # --- 3. Data --------------------------------------------------------------------------------------
 #
@@ -343,23 +349,6 @@ def check_layout(split: CheckedSplit, config: Train) -> None:
     in_halves = isinstance(pair, FilePair) and pair.side_by_side
     if in_halves and config.layout == "auto" and config.dataset not in DATASETS:
         refuse_single_pictures(split.sizes, config.dataset)
-
-
-def refuse_broken(splits: dict[str, CheckedSplit], config: Train) -> None:
-    """Train on nothing that is broken, unless told to leave it out."""
-    problems = [problem for split in splits.values() for problem in split.problems]
-    if problems and not config.skip_broken:
-        more = f"; and {len(problems) - 10:,} more" if len(problems) > 10 else ""
-        raise UserError(
-            f"{'; '.join(problems[:10])}{more}. Mend or remove them, or go on without them with "
-            "--skip-broken."
-        )
-    first = next(iter(splits.values()))
-    if not first.pairs:
-        unit = task_of(config).unit
-        raise UserError(f"{dataset_name(config)}: all {len(problems):,} {unit} are broken.")
-    if problems:
-        say_row("Skipped", f"{len(problems):,} broken or without partner")
 
 
 def some_pictures(split: CheckedSplit, place: int) -> Iterator[np.ndarray]:
@@ -649,6 +638,7 @@ class GanLoss:
     real: Callable[[tf.Tensor], tf.Tensor]
     fake: Callable[[tf.Tensor], tf.Tensor]
     generator: Callable[[tf.Tensor], tf.Tensor]
+    boundary: float = 0.0  # logits above it say "real"
 
 
 # vanilla is the paper's cross-entropy, with the sigmoid taken into the logarithm. It is written as
@@ -664,6 +654,7 @@ GAN_LOSSES = {
         real=lambda logits: (logits - 1) ** 2,
         fake=lambda logits: logits**2,
         generator=lambda logits: (logits - 1) ** 2,
+        boundary=0.5,
     ),
     "hinge": GanLoss(
         real=lambda logits: tf.nn.relu(1 - logits),
@@ -683,11 +674,20 @@ def generator_losses(
     return {"generator_total": total, "generator_gan": gan, "generator_l1": l1}
 
 
-def discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor, config: Train) -> tf.Tensor:
-    """Measure how badly real and fake pictures are told apart."""
+def discriminator_losses(
+    real_logits: tf.Tensor, fake_logits: tf.Tensor, config: Train
+) -> dict[str, tf.Tensor]:
+    """Measure how badly real and fake pictures are told apart, and in what share of the patches
+    they are told apart rightly."""
     loss = GAN_LOSSES[config.gan_loss]
-    both = tf.reduce_mean(loss.real(real_logits)) + tf.reduce_mean(loss.fake(fake_logits))
-    return both / 2  # paper: halved, so that it learns slower than the generator
+    real, fake = tf.reduce_mean(loss.real(real_logits)), tf.reduce_mean(loss.fake(fake_logits))
+    right = [real_logits > loss.boundary, fake_logits < loss.boundary]
+    return {
+        "discriminator": (real + fake) / 2,  # paper: halved, so that it learns slower
+        "discriminator_real": real,
+        "discriminator_generated": fake,
+        "discriminator_right": tf.reduce_mean(tf.cast(right, tf.float32)),
+    }
 
 
 # --- 7. Train step --------------------------------------------------------------------------------
@@ -722,7 +722,7 @@ def train_step(
             real_logits = discriminator([source, target], training=True)
             fake_logits = discriminator([source, generated], training=True)
             losses = generator_losses(target, generated, fake_logits, config)
-            losses["discriminator"] = discriminator_loss(real_logits, fake_logits, config)
+            losses |= discriminator_losses(real_logits, fake_logits, config)
             generator_goal = losses["generator_total"] / replicas
             discriminator_goal = losses["discriminator"] / replicas
             generator_goal = state.generator_optimizer.scale_loss(generator_goal)
@@ -749,37 +749,28 @@ def generate(generator: keras.Model, source: tf.Tensor, noise: bool = False) -> 
 # --- 8. Previews ----------------------------------------------------------------------------------
 
 
-def draw_panel(path: Path, columns: dict[str, tf.Tensor]) -> None:
-    """Save a table of pictures as PNG: titled columns, pixel for pixel, small ones enlarged."""
-    arrays = {title: to_pixels(images) for title, images in columns.items()}
-    count, *size = next(iter(arrays.values())).shape[:3]
-    zoom, gap, title_height = max(1, 256 // max(size)), 8, 28  # the last two in pixels
-    dpi = 128  # a power of two divides without a remainder, so that no row of pixels is lost
-    row_height, column_width = (side * zoom + gap for side in size)
-    width, height = len(arrays) * column_width + gap, count * row_height + title_height
-    figure = matplotlib.figure.Figure((width / dpi, height / dpi), dpi=dpi, facecolor="white")
-    for column, (title, images) in enumerate(arrays.items()):
-        left = gap + column * column_width
-        middle = (left + (column_width - gap) / 2) / width, 1 - title_height / 2 / height
-        figure.text(*middle, title, ha="center", va="center", fontsize=8)
-        for row, image in enumerate(images.repeat(zoom, axis=1).repeat(zoom, axis=2)):
-            image = image.repeat(3, axis=-1) if image.shape[-1] == 1 else image
-            bottom = height - title_height - (row + 1) * row_height + gap
-            figure.figimage(image, left, bottom)
-    with replace_when_complete(path) as temporary:
-        figure.savefig(temporary)
+class HeldOut(NamedTuple):
+    """Pairs that show how a training goes; but for the smallest of datasets, not trained on."""
+
+    sources: tf.Tensor  # of the pairs in previews
+    targets: tf.Tensor
+    validated: CheckedSplit | tuple = ()  # what to measure the generator on, if there is anything
+
+
+def choose_held_out(splits: dict[str, CheckedSplit], config: Train) -> tuple[str, HeldOut]:
+    """Choose the split that shows how the training goes, and take some pairs for previews."""
+    name = next(name for name in ("val", "test", "train") if splits.get(name))
+    validated = () if name == "train" else splits[name]
+    return name, HeldOut(*first_examples(splits[name], config), validated)
 
 
 def save_preview(
-    state: tf.train.Checkpoint,
-    preview_pairs: tuple[tf.Tensor, tf.Tensor],
-    folder: Path,
-    config: Train,
+    state: tf.train.Checkpoint, held_out: HeldOut, folder: Path, config: Train
 ) -> Path:
     """Save the panel input · ground truth · prediction of some held-out pairs.
 
     Before the first step there is no prediction to speak of."""
-    (sources, targets), step = preview_pairs, int(state.step.numpy())
+    sources, targets, step = held_out.sources, held_out.targets, int(state.step.numpy())
     columns = shown_parts("Input", sources, config.source)
     columns |= shown_parts("Ground truth", targets, config.target)
     if step > 0:
@@ -791,6 +782,41 @@ def save_preview(
     say_row("Preview", str(path))
     show_inline(path)
     return path
+
+
+def networks_to_validate(state: tf.train.Checkpoint) -> dict[str, keras.Model]:
+    """Return what is measured of held-out pairs, by a prefix for its measures: what previews show
+    and generator.keras holds, and where that is an average, the generator itself."""
+    if state.average is state.generator:
+        return {"": state.generator}
+    return {"": state.average, "generator_": state.generator}
+
+
+def validation_columns(state: tf.train.Checkpoint) -> list[str]:
+    """List the measures in validation.csv."""
+    return [prefix + name for prefix in networks_to_validate(state) for name in MEASURES]
+
+
+def count_validated(state: tf.train.Checkpoint, held_out: HeldOut, config: Train) -> int:
+    """Return how many pairs are measured at every preview: as many as there is time for."""
+    steps = VALIDATION_TIME * config.preview_every * config.batch_size
+    most = int(steps * STEP_BY_VALIDATION / len(networks_to_validate(state)))
+    return min(len(held_out.validated), config.validate, most)
+
+
+def validate(state: tf.train.Checkpoint, held_out: HeldOut, folder: Path, config: Train) -> dict:
+    """Measure what is generated of some held-out pairs, and add a row to validation.csv."""
+    split, sums = held_out.validated, Counter()
+    count = count_validated(state, held_out, config)
+    for source, target in map_ahead(lambda k: examples(split, [k], config), range(count), count=4):
+        for prefix, network in networks_to_validate(state).items():
+            for name, values in measure(target, generate(network, source)).items():
+                sums[prefix + name] += float(values[0]) / count
+    means = [sums[name] for name in validation_columns(state)]
+    add_row(folder / "validation.csv", int(state.step.numpy()), means)
+    shown = ", ".join(f"{arrow} {sums[name]:.4g}" for name, arrow in MEASURES.items())
+    say_row("Validated", f"{shown}, of {count:,} pairs")
+    return dict(sums)
 
 
 # --- 9. Run folder --------------------------------------------------------------------------------
@@ -851,38 +877,11 @@ def name_of_last_good(folder: Path) -> str:
     return checkpoints(folder)[-1].name if checkpoints(folder) else "step 0"
 
 
-def refuse_another_run(new: dict, folder: Path) -> None:
-    """Let only the same run go on in a folder; `new` is what its config.json would become."""
-    if not checkpoints(folder) or not (folder / "config.json").exists():
-        return
-    old = read_config(folder / "config.json")
-    old_values, new_values = {**old, **old["found"]}, {**new, **new["found"]}
-    same = ("task", "image_size", "generator_filters", "discriminator_filters", "normalization")
-    for name in (*same, "upsampling", "average_weights", "labels", *new["found"]):
-        now = new_values[name]
-        before = old_values.get(name, OLDER_RUNS.get(name, now))
-        if before in (now, None):  # None: imported, and not known
-            continue
-        what = name.replace("_", " ")
-        if name == "pairs":
-            what = "other pictures (--dataset, --seed or --holdout differ, or files):"
-        if name in ("source", "target"):
-            what = f"{name}s that mean something else (--classes, --range, or files):"
-        raise UserError(
-            f"{folder} holds a run with {what} {before}, not {now}. "
-            "Give the new run a folder of its own with --name."
-        )
-
-
 def write_config(new: dict, folder: Path) -> None:
     """Save the options of a run and what its pictures decided; report what has changed."""
     path = folder / "config.json"
-    old = read_config(path) if checkpoints(folder) and path.exists() else new
-    data = ("scale", "fit", "crop", "jitter", "flip", "seed")
-    losses = ("learning_rate", "learning_rate_decay_from", "beta_1", "l1_weight", "gan_loss")
-    for field in (*data, "batch_size", *losses, "precision"):
-        if old.get(field, new[field]) != new[field]:
-            say_row("Changed", f"{flag(field)} {old[field]} → {new[field]}, from here on")
+    if checkpoints(folder) and path.exists():
+        report_changes(read_config(path), new)
     write_text(path, json.dumps(new, indent=2) + "\n")
 
 
@@ -896,12 +895,26 @@ def remove_half_written(folder: Path) -> None:
             path.unlink()
 
 
+def saved_part(state: tf.train.Checkpoint, path: Path) -> tf.train.Checkpoint:
+    """Return what a checkpoint has of a training: an older one has fewer means of the losses."""
+    saved = {name for name, _ in tf.train.list_variables(str(path))}
+    parts = {name: getattr(state, name) for name in PARTS}
+    parts["loss_sums"] = {
+        name: total
+        for name, total in state.loss_sums.items()
+        if any(key.startswith(f"loss_sums/{name}/") for key in saved)
+    }
+    return tf.train.Checkpoint(**parts)
+
+
 def restore(state: tf.train.Checkpoint, folder: Path) -> None:
     """Bring a training to the newest good checkpoint in a folder, if there is any."""
     damaged = []
     for path in reversed(checkpoints(folder)):
         try:
-            state.restore(str(path)).assert_consumed()
+            part = saved_part(state, path)
+            part.restore(str(path)).assert_consumed()
+            state.save_counter.assign(part.save_counter)
             break
         except (tf.errors.OpError, IndexError, ValueError, AssertionError):
             say(f"{path} is damaged and put aside as damaged-{path.name}: going back one.")
@@ -924,26 +937,12 @@ def not_finite_error(state: tf.train.Checkpoint, folder: Path) -> UserError:
     )
 
 
-def in_float32(network: keras.Model) -> keras.Model:
-    """Return a copy that computes in float32, as everything after the training does."""
-
-    def copy_in_float32(layer: layers.Layer) -> layers.Layer:
-        return type(layer).from_config(layer.get_config() | {"dtype": "float32"})
-
-    if all(layer.compute_dtype == "float32" for layer in network.layers):
-        return network
-    copy = keras.models.clone_model(network, clone_function=copy_in_float32)
-    copy.set_weights(network.get_weights())
-    return copy
-
-
-def save_generator(generator: keras.Model, settings: dict, example: np.ndarray, path: Path) -> None:
-    """Write a generator.keras that carries its config.json and an example of a source in itself."""
-    in_float32(generator).save(path)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("run.json", json.dumps(settings))
-        with archive.open("example.npy", "w") as file:
-            np.save(file, example)
+def write_generator(state: tf.train.Checkpoint, source: tf.Tensor, path: Path) -> None:
+    """Write the generator as it is shown, with its step, and a source as an example."""
+    settings = read_config(path.parent / "config.json")
+    settings["found"]["step"] = int(state.step.numpy())
+    with replace_when_complete(path) as temporary:
+        save_generator(state.average, settings, source.numpy(), temporary)
 
 
 def save(state: tf.train.Checkpoint, source: tf.Tensor, folder: Path, keep: int) -> None:
@@ -953,10 +952,7 @@ def save(state: tf.train.Checkpoint, source: tf.Tensor, folder: Path, keep: int)
     if not np.isfinite(logits).all():  # the losses are from before the last update
         raise not_finite_error(state, folder)
     try:
-        with replace_when_complete(folder / "generator.keras") as temporary:
-            settings = read_config(folder / "config.json")
-            settings["found"]["step"] = step
-            save_generator(state.average, settings, source.numpy(), temporary)
+        write_generator(state, source, folder / "generator.keras")
         partial = folder / ".partial-checkpoint"
         tf.train.CheckpointManager(state, partial, 1, checkpoint_name="ckpt").save(step)
         parts = sorted(partial.glob("ckpt-*"))  # the index last, which makes the checkpoint count
@@ -975,13 +971,6 @@ def save(state: tf.train.Checkpoint, source: tf.Tensor, folder: Path, keep: int)
     say_row("Saved", f"{folder / f'ckpt-{step}'} and generator.keras")
 
 
-def drop_rows_after(path: Path, step: int) -> None:
-    """Begin a metrics.csv, or drop the rows of one that were written after a step."""
-    rows = re.findall(r"(?m)^((\d+),.*\n)", path.read_text()) if path.exists() else []
-    header = ",".join(["step", *LOSSES, "steps_per_second"]) + "\n"
-    write_text(path, header + "".join(row for row, number in rows if int(number) <= step))
-
-
 def mean_losses(state: tf.train.Checkpoint, folder: Path) -> dict[str, float]:
     """Return the mean losses since the last log line; refuse to go on if one is not finite."""
     count = max(1, int(state.step.numpy()) - int(state.logged.numpy()))
@@ -992,8 +981,8 @@ def mean_losses(state: tf.train.Checkpoint, folder: Path) -> dict[str, float]:
 
 
 def describe_losses(losses: dict[str, float]) -> str:
-    """Say the losses in few characters: `G 36.1 gan 1.15 L1 0.349 D 0.634`."""
-    return " ".join(f"{LOSSES[name]} {loss:.3g}" for name, loss in losses.items())
+    """Say some losses in few characters: `G 36.1 gan 1.15 L1 0.349 D 0.634 right 0.71`."""
+    return " ".join(f"{LOSSES[name]} {loss:.3g}" for name, loss in losses.items() if LOSSES[name])
 
 
 def log(
@@ -1006,9 +995,7 @@ def log(
     """Add a row to metrics.csv and to TensorBoard, and begin new means."""
     step = int(state.step.numpy())
     steps_per_second = 1 / clock.seconds_per_step
-    row = [step, *(f"{value:.6g}" for value in (*losses.values(), steps_per_second))]
-    with open(folder / "metrics.csv", "a") as file:
-        file.write(",".join(map(str, row)) + "\n")
+    add_row(folder / "metrics.csv", step, [*losses.values(), steps_per_second])
     tagged = {f"loss/{name}": loss for name, loss in losses.items()}
     write_scalars(writer, step, tagged | {"steps_per_second": steps_per_second})
     show_curves(folder / "metrics.csv")
@@ -1042,7 +1029,7 @@ def train_as_told(options: Train) -> RunFolder:
     with training_in(folder, strategy):
         unchecked, direction = find_splits(options)
         splits = check_splits(unchecked, options)
-        refuse_broken(splits, options)
+        refuse_broken(splits, task_of(options).unit, options)
         pairs = splits["train"]
         if not checkpoints(folder):  # an older run may have been begun without a question
             check_layout(pairs, options)
@@ -1053,7 +1040,8 @@ def train_as_told(options: Train) -> RunFolder:
             "pair_shape": pair_shape(pairs, config),
         }
         settings = to_saved(options) | {"found": derived}
-        refuse_another_run(settings, folder)
+        if checkpoints(folder) and (folder / "config.json").exists():
+            refuse_another_run(settings, folder)
         say_for_now("Building the networks…")
         state = start_or_resume(config, settings, folder, strategy)
         first = int(state.step.numpy())
@@ -1061,13 +1049,14 @@ def train_as_told(options: Train) -> RunFolder:
             say(f"{folder} is finished: {first:,} steps. To train longer: --steps {2 * first}")
             return RunFolder(folder)
 
-        preview_split = next(name for name in ("val", "test", "train") if splits.get(name))
-        announce(options, config, splits, preview_split, strategy, first)
+        held_out_name, held_out = choose_held_out(splits, config)
+        replicas = strategy.num_replicas_in_sync
+        announce(options, config, task_of(config), pairs, held_out_name, replicas)
+        say_row("Run", f"{folder}, steps {first + 1:,} to {config.steps:,}")
         if is_writer(strategy):
             write_config(settings, folder)
             write_text(folder / "training_pairs.txt", "\n".join(pairs.names) + "\n")
-        preview_pairs = first_examples(splits[preview_split], config)
-        stopped_by = train_steps(config, strategy, state, pairs, preview_pairs, folder)
+        stopped_by = train_steps(config, strategy, state, pairs, held_out, folder)
     if stopped_by:
         step = int(state.step.numpy())
         say(f"Stopped at step {step:,}. To go on: {how_to_go_on(folder, config)}")
@@ -1090,27 +1079,6 @@ def start_or_resume(
     shared = {name: value for name, value in settings.items() if name not in places}
     start_alike(strategy, variables_of(state), state.noise, shared)  # workers may differ in places
     return state
-
-
-def announce(
-    options: Train,
-    config: Train,
-    splits: dict[str, CheckedSplit],
-    preview_split: str,
-    strategy: tf.distribute.Strategy,
-    first: int,
-) -> None:
-    """Say what is about to happen, and with which options, as typed or as the run has them."""
-    pairs, task = splits["train"], task_of(config)
-    counts = f"{len(pairs):,} training {task.unit}; previews of {preview_split} {task.unit}"
-    device = describe_device(strategy.num_replicas_in_sync)
-    say_row("Dataset", f"{dataset_name(config)}: {counts}")
-    say_row("Direction", describe_direction(pairs.pairs[0].files, task, config))
-    say_row("Device", f"{device}, {choose_computing_type(config.precision)}")
-    say_row("Run", f"{run_folder(config)}, steps {first + 1:,} to {config.steps:,}")
-    if flags := describe_changes(options):
-        say_row("Options", flags)
-    warn_of_resizing(pairs.sizes, pairs.resized, task.unit, config)
 
 
 def learning_rate(config: Train, step: int) -> float:
@@ -1143,19 +1111,38 @@ def take_steps(
 
 
 def begin_logs(
-    state: tf.train.Checkpoint,
-    preview_pairs: tuple[tf.Tensor, tf.Tensor],
-    config: Train,
-    folder: Path,
+    state: tf.train.Checkpoint, held_out: HeldOut, config: Train, folder: Path
 ) -> tf.summary.SummaryWriter:
-    """Begin metrics.csv, the logs of TensorBoard and the previews, or go on with them."""
+    """Begin the tables, the logs of TensorBoard and the previews, or go on with them."""
     step = int(state.step.numpy())
-    drop_rows_after(folder / "metrics.csv", step)
+    if count_validated(state, held_out, config):
+        begin_table(folder / "validation.csv", ["step", *validation_columns(state)], step)
+    begin_table(folder / "metrics.csv", ["step", *LOSSES, "steps_per_second"], step)
     writer = tf.summary.create_file_writer(str(folder / "logs"))
     write_options(writer, step, to_saved(config))
     if step == 0:
-        save_preview(state, preview_pairs, folder, config)
+        save_preview(state, held_out, folder, config)
     return writer
+
+
+def show_and_validate(
+    state: tf.train.Checkpoint,
+    held_out: HeldOut,
+    config: Train,
+    folder: Path,
+    writer: tf.summary.SummaryWriter,
+) -> None:
+    """Save a preview and measure the generator, and keep it if it is the best so far."""
+    step = int(state.step.numpy())
+    write_picture(writer, step, save_preview(state, held_out, folder, config))
+    if not count_validated(state, held_out, config):
+        return
+    means = validate(state, held_out, folder, config)
+    write_scalars(writer, step, {f"validation/{name}": mean for name, mean in means.items()})
+    if config.keep_best:
+        *before, now = read_columns(folder / "validation.csv")[config.keep_best]
+        if all(is_better(config.keep_best, now, value) for value in before):
+            write_generator(state, held_out.sources[:1], folder / "best.keras")
 
 
 def train_steps(
@@ -1163,13 +1150,13 @@ def train_steps(
     strategy: tf.distribute.Strategy,
     state: tf.train.Checkpoint,
     split: CheckedSplit,
-    preview_pairs: tuple[tf.Tensor, tf.Tensor],
+    held_out: HeldOut,
     folder: Path,
 ) -> int:
     """Run the loop: step, log, preview, save. Return the signal that stopped it, or 0."""
     total, writes = config.steps, is_writer(strategy)
     with stop_requests() as requests:
-        writer = begin_logs(state, preview_pairs, config, folder) if writes else None
+        writer = begin_logs(state, held_out, config, folder) if writes else None
         say_for_now("Compiling the first step…")
         clock = StepClock(total)
         for step in take_steps(config, strategy, state, split):
@@ -1188,9 +1175,9 @@ def train_steps(
             if writes and log_due:
                 log(state, folder, writer, losses, clock)
             if writes and preview_due:
-                write_picture(writer, step, save_preview(state, preview_pairs, folder, config))
+                show_and_validate(state, held_out, config, folder, writer)
             if writes and save_due:
-                save(state, preview_pairs[0][:1], folder, config.keep_checkpoints)
+                save(state, held_out.sources[:1], folder, config.keep_checkpoints)
             if stopping and step < total:
                 return stopping
             if writes and len(clock.durations) == STEPS_BEFORE_HINT:

@@ -5,13 +5,30 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Protocol
 
-from pix2pix.options import RunOptions, Train, flag, picture_size, possible_halvings, source_folders
-from pix2pix.support.devices import has_gpu
+from pix2pix.options import (
+    RunOptions,
+    Train,
+    dataset_name,
+    flag,
+    picture_size,
+    possible_halvings,
+    source_folders,
+)
+from pix2pix.support.devices import choose_computing_type, describe_device, has_gpu
+from pix2pix.support.pair_folders import FilePair
 from pix2pix.support.pictures import describe_channels
 from pix2pix.support.sides import Side
 from pix2pix.support.tasks import Task
-from pix2pix.support.terminal import UserError, describe_time, in_notebook, program_name, say
+from pix2pix.support.terminal import (
+    UserError,
+    describe_time,
+    in_notebook,
+    program_name,
+    say,
+    say_row,
+)
 
 Sizes = Counter[tuple[int, int]]  # how many pictures have such a height and width
 
@@ -20,6 +37,45 @@ STRETCHED = 1.1  # a change of shape that is told
 HOUR = 3600  # seconds
 SAID_ELSEWHERE = {"dataset", "source_dir", "target_dir", "direction", "steps", "data_dir", "mirror"}
 HALF_SIZE_TIME, HALF_FILTERS_TIME = 0.4, 0.65  # of a step at the defaults, on a processor: measured
+
+
+class CheckedPairs(Protocol):
+    """What the script's check of a split finds out, as far as it is told here."""
+
+    pairs: Sequence[FilePair]
+    problems: Sequence[str]
+    sizes: Sizes
+    resized: int
+
+
+def refuse_broken(splits: dict[str, CheckedPairs], unit: str, options: Train) -> None:
+    """Train on nothing that is broken, unless told to leave it out."""
+    problems = [problem for split in splits.values() for problem in split.problems]
+    if problems and not options.skip_broken:
+        more = f"; and {len(problems) - 10:,} more" if len(problems) > 10 else ""
+        raise UserError(
+            f"{'; '.join(problems[:10])}{more}. Mend or remove them, or go on without them with "
+            "--skip-broken."
+        )
+    first = next(iter(splits.values()))
+    if not first.pairs:
+        raise UserError(f"{dataset_name(options)}: all {len(problems):,} {unit} are broken.")
+    if problems:
+        say_row("Skipped", f"{len(problems):,} broken or without partner")
+
+
+def announce(
+    options: Train, config: Train, task: Task, pairs: CheckedPairs, held_out: str, replicas: int
+) -> None:
+    """Say what a training is about to do; options as typed, or as the run has them."""
+    counts = f"{len(pairs.pairs):,} training {task.unit}; previews of {held_out} {task.unit}"
+    say_row("Dataset", f"{dataset_name(config)}: {counts}")
+    say_row("Direction", describe_direction(pairs.pairs[0].files, task, config))
+    computing_type = choose_computing_type(config.precision)
+    say_row("Device", f"{describe_device(replicas)}, {computing_type}")
+    if flags := describe_changes(options):
+        say_row("Options", flags)
+    warn_of_resizing(pairs.sizes, pairs.resized, task.unit, config)
 
 
 def describe_direction(files: Sequence[Path], task: Task, config: Train) -> str:

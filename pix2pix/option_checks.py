@@ -26,6 +26,7 @@ from pix2pix.support.terminal import UsageError, shorten
 
 MOST = 10**12  # that a whole number may be: products of two still fit into 64 bits
 MOST_OF = {"generator_filters": 1024, "discriminator_filters": 1024, "batch_size": 4096}
+MAY_BE_ZERO = ("seed", "validate")
 LONGEST_SIDE = 8192  # of the networks, in pixels
 
 
@@ -65,7 +66,7 @@ def check_types(options: Train) -> None:
             choices = get_args(kinds[0])
             same = [choice for choice in choices if is_a(value, type(choice)) and value == choice]
             rule, is_right = "one of " + ", ".join(map(str, choices)), bool(same)
-        elif kind is int and name != "seed":
+        elif kind is int and name not in MAY_BE_ZERO:
             most = MOST_OF.get(name, MOST)
             rule = f"a whole number from 1 to {most:,}"
             is_right = is_a(value, int) and 1 <= value <= most
@@ -155,4 +156,5 @@ def check_learning(options: Train) -> None:
     for share in ("average_weights", "beta_1"):
         require(0 <= getattr(options, share) < 1, options, share, "at least 0 and below 1")
     require(0 <= options.l1_weight < math.inf, options, "l1_weight", "at least 0")
+    require(0 <= options.validate <= MOST, options, "validate", f"from 0 to {MOST:,}")
     require(0 <= options.seed < 2**32, options, "seed", "from 0 to 4294967295")

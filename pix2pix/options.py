@@ -195,6 +195,11 @@ class RunOptions(Options):
     """Steps between two log lines (screen, metrics.csv, TensorBoard)."""
     preview_every: int = 1_000
     """Steps between two previews."""
+    validate: int = 100
+    """At every preview, measure the generator on so many held-out pairs: L1, PSNR and SSIM, in
+    validation.csv. Fewer where that would take more than 3% of the training; 0: none."""
+    keep_best: Unset[Literal["l1", "psnr", "ssim"]] = None
+    """Keep the generator that does best on these pairs as best.keras. Default: only the newest."""
     checkpoint_every: int = 5_000
     """Steps between two checkpoints."""
     keep_checkpoints: int = 3

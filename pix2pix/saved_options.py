@@ -14,13 +14,21 @@ from pathlib import Path
 from pix2pix.option_checks import MOST, check_types, is_a
 from pix2pix.options import SettledTrain, Train, flag, run_folder, types_of
 from pix2pix.support.sides import Side, side_from_saved
-from pix2pix.support.terminal import UsageError, UserError, first_line, on_one_line, shorten
+from pix2pix.support.terminal import (
+    UsageError,
+    UserError,
+    first_line,
+    on_one_line,
+    say_row,
+    shorten,
+)
 
 MOST_BYTES = 2**20  # of a config.json; it has one or two thousand
 MOST_CHANNELS = 1024  # of a picture
 DECIDED = ("direction", "source_channels", "target_channels", "depth")  # options, by the pictures
 ELSEWHERE = {"data_dir", "mirror"}  # places outside of a run: no file of another run names them
 LONGEST_NAME = 255  # bytes of a file or folder
+OLDER_RUNS = {"labels": "none", "source": {}, "target": {}}  # what their config.json leaves out
 DEPTHS = (8, 16, 32)  # bits of the targets
 
 
@@ -164,3 +172,37 @@ def fill_in(options: Train, given: set[str]) -> Train:
     saved = saved_options(read_config(path))
     values = {name: value for name, value in saved.items() if name not in not_taken}
     return type(options)(**values | {name: getattr(options, name) for name in given})
+
+
+# --- A run that goes on ---------------------------------------------------------------------------
+
+
+def refuse_another_run(new: dict, folder: Path) -> None:
+    """Let only the same run go on in a folder that holds one; `new` is what its config.json would
+    become."""
+    old = read_config(folder / "config.json")
+    old_values, new_values = {**old, **old["found"]}, {**new, **new["found"]}
+    same = ("task", "image_size", "generator_filters", "discriminator_filters", "normalization")
+    for name in (*same, "upsampling", "average_weights", "labels", *new["found"]):
+        now = new_values[name]
+        before = old_values.get(name, OLDER_RUNS.get(name, now))
+        if before in (now, None):  # None: imported, and not known
+            continue
+        what = name.replace("_", " ")
+        if name == "pairs":
+            what = "other pictures (--dataset, --seed or --holdout differ, or files):"
+        if name in ("source", "target"):
+            what = f"{name}s that mean something else (--classes, --range, or files):"
+        raise UserError(
+            f"{folder} holds a run with {what} {before}, not {now}. "
+            "Give the new run a folder of its own with --name."
+        )
+
+
+def report_changes(old: dict, new: dict) -> None:
+    """Say which options that a run may change have changed."""
+    data = ("scale", "fit", "crop", "jitter", "flip", "seed")
+    losses = ("learning_rate", "learning_rate_decay_from", "beta_1", "l1_weight", "gan_loss")
+    for field in (*data, "batch_size", *losses, "precision"):
+        if old.get(field, new[field]) != new[field]:
+            say_row("Changed", f"{flag(field)} {old[field]} → {new[field]}, from here on")

@@ -158,12 +158,11 @@ def test_every_weight_learns(small):
         generated = state.generator(source, training=True)
         logits = state.discriminator([source, generated], training=True)
         losses = script.generator_losses(target, generated, logits, small)
-        discriminator = script.discriminator_loss(
-            state.discriminator([source, target]), logits, small
-        )
+        real_logits = state.discriminator([source, target])
+        losses |= script.discriminator_losses(real_logits, logits, small)
     for network, loss in (
         (state.generator, losses["generator_total"]),
-        (state.discriminator, discriminator),
+        (state.discriminator, losses["discriminator"]),
     ):
         gradients = tape.gradient(loss, [weight.value for weight in network.trainable_variables])
         learning = [np.any(np.abs(gradient) > 0) for gradient in gradients]

@@ -38,6 +38,7 @@ def test_what_a_run_leaves_behind(small, finished):
     names = {path.name for path in finished.iterdir()}
     assert names == {  # and nothing half-written
         *(".lock", "config.json", "metrics.csv", "generator.keras", "previews", "logs"),
+        "validation.csv",
         *("training_pairs.txt", "checkpoint", "ckpt-2.index", "ckpt-2.data-00000-of-00001"),
         *("ckpt-4.index", "ckpt-4.data-00000-of-00001"),
     }
@@ -48,7 +49,8 @@ def test_what_a_run_leaves_behind(small, finished):
     assert saved["found"]["pairs"].startswith("400 pairs with fingerprint ")
     header, *rows = (finished / "metrics.csv").read_text().splitlines()
     assert header == (
-        "step,generator_total,generator_gan,generator_l1,discriminator,steps_per_second"
+        "step,generator_total,generator_gan,generator_l1,discriminator,discriminator_real,"
+        "discriminator_generated,discriminator_right,steps_per_second"
     )
     assert [row.split(",")[0] for row in rows] == ["2", "4"]
     previews = {path.name for path in (finished / "previews").iterdir()}
@@ -74,7 +76,8 @@ def test_metrics_are_means_and_tensorboard_has_them_at_true_steps(small, finishe
     for source, target in script.batches(checked, config, 0):
         losses = script.train_step(state, source, target, config)
         by_hand.append([float(losses[name]) for name in script.LOSSES])
-    np.testing.assert_allclose(rows[:, 1:5], np.reshape(by_hand, [2, 2, 4]).mean(axis=1), rtol=1e-4)
+    means = np.reshape(by_hand, [2, 2, len(script.LOSSES)]).mean(axis=1)
+    np.testing.assert_allclose(rows[:, 1:-1], means, rtol=1e-4)
 
     seen = {}
     for file in (finished / "logs").iterdir():
@@ -84,6 +87,7 @@ def test_metrics_are_means_and_tensorboard_has_them_at_true_steps(small, finishe
                 seen.setdefault(value.tag, []).append((event.step, value))
     tags = {f"loss/{name}" for name in script.LOSSES}
     named = {tag for tag in seen if not tag.startswith("_hparams_")}  # if TensorBoard is there
+    tags |= {"validation/l1", "validation/psnr", "validation/ssim"}
     assert named == tags | {"steps_per_second", "preview", "options/text_summary"}
     l1 = [(step, value.simple_value) for step, value in seen["loss/generator_l1"]]
     np.testing.assert_allclose(l1, rows[:, [0, 3]], rtol=1e-4)

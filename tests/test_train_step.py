@@ -27,8 +27,10 @@ def softplus(x: float) -> float:
 def test_what_verdicts_cost_by_hand(kind, of_real, of_generated, of_generator):
     config = Train(gan_loss=kind)
     real, generated = tf.constant([[2.0, 2.0]]), tf.constant([[0.5, 0.5]])
-    of_discriminator = script.discriminator_loss(real, generated, config)
-    assert float(of_discriminator) == pytest.approx((of_real + of_generated) / 2, abs=1e-6)
+    losses = script.discriminator_losses(real, generated, config)
+    assert float(losses["discriminator"]) == pytest.approx((of_real + of_generated) / 2, abs=1e-6)
+    assert float(losses["discriminator_real"]) == pytest.approx(of_real, abs=1e-6)
+    assert float(losses["discriminator_generated"]) == pytest.approx(of_generated, abs=1e-6)
     nothing = tf.zeros([3])
     losses = script.generator_losses(nothing, nothing, generated, config)
     assert float(losses["generator_gan"]) == pytest.approx(of_generator, abs=1e-6)
@@ -44,10 +46,19 @@ def test_losses_by_hand():
         {"generator_total": math.log(2) + 50, "generator_gan": math.log(2), "generator_l1": 0.5}
     )
     large = tf.fill([1, 30, 30, 1], 50.0)
-    assert float(script.discriminator_loss(large, -large, config)) == pytest.approx(0, abs=1e-6)
-    assert float(script.discriminator_loss(-large, large, config)) == pytest.approx(50)
-    both = script.discriminator_loss(large, large, config)
-    assert float(both) == pytest.approx(25)  # half of the sum
+    for real, fake, loss in ((large, -large, 0), (-large, large, 50), (large, large, 25)):
+        losses = script.discriminator_losses(real, fake, config)
+        assert float(losses["discriminator"]) == pytest.approx(loss, abs=1e-6)  # half of the sum
+
+
+def test_how_often_the_discriminator_is_right():
+    real, generated = tf.constant([[[[3.0], [0.4]]]]), tf.constant([[[[-1.0], [0.2]]]])
+    for kind, share in (("vanilla", 3 / 4), ("hinge", 3 / 4), ("least-squares", 3 / 4)):
+        losses = script.discriminator_losses(real, generated, Train(gan_loss=kind))
+        assert float(losses["discriminator_right"]) == share
+    middle = tf.zeros([1, 2, 2, 1])  # says nothing, so it is not right
+    losses = script.discriminator_losses(middle, middle, Train())
+    assert float(losses["discriminator_right"]) == 0
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from image_to_image_translation import (
     check_split,
     checkpoints,
     find_splits,
-    refuse_broken,
 )
+from pix2pix.advice import refuse_broken
 from pix2pix.commands.class_scores import target_scores
 from pix2pix.commands.judge import judge_scores, open_judge
 from pix2pix.commands.metrics import METRICS, feature_scores, load_inception, measure_pairs
@@ -34,7 +34,7 @@ def evaluate(options: Evaluate) -> Report:
     unchecked, _ = find_splits(config)
     name = choose_split(unchecked, config, options)
     split = check_split(unchecked[name], name, config)
-    refuse_broken({name: split}, config)
+    refuse_broken({name: split}, trained.task.unit, config)
     known, warnings = count_trained_on(split, trained.folder), []
     if known:
         warnings = [f"{known:,} of these {len(split):,} pairs were trained on: this is no test."]

@@ -21,12 +21,11 @@ from image_to_image_translation import (
     find_splits,
     jitter,
     load_for_jitter,
-    refuse_broken,
     settle_pictures,
     some_pictures,
     task_of,
 )
-from pix2pix.advice import describe_changes, describe_direction, warn_of_resizing
+from pix2pix.advice import describe_changes, describe_direction, refuse_broken, warn_of_resizing
 from pix2pix.commands.pair_checks import (
     PairMeasures,
     describe_findings,
@@ -66,7 +65,7 @@ def inspect_dataset(options: Inspect) -> Path:
         say_row("Broken", problem)
     pairs = splits["train"]
     if not pairs.pairs:
-        refuse_broken(splits, options)
+        refuse_broken(splits, task.unit, options)
 
     if flags := describe_changes(options):
         say_row("Options", flags)

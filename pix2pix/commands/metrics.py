@@ -11,12 +11,12 @@ import tensorflow as tf
 from image_to_image_translation import CheckedSplit, examples, generate
 from pix2pix.commands.trained_run import TrainedRun
 from pix2pix.support.files import map_ahead
+from pix2pix.support.measures import MEASURES, measure
 from pix2pix.support.terminal import UserError, first_line, say_for_now, say_progress
 
-METRICS = {"l1": "L1 ↓", "psnr": "PSNR ↑", "ssim": "SSIM ↑", "ms_ssim": "MS-SSIM ↑"}
+METRICS = {**MEASURES, "ms_ssim": "MS-SSIM ↑"}
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales: Wang et al., 2003
 SSIM_WINDOW = 11  # pixels
-LEAST_SQUARED_ERROR = 1e-10  # so that the PSNR of equal pictures is 100, not infinite
 BATCH = 8  # pairs
 INCEPTION_SIZE = (299, 299)
 
@@ -48,28 +48,21 @@ def generate_batches(
 
 
 @tf.function(autograph=False)
-def measure(target: tf.Tensor, generated: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Measure how near each generated picture of a batch is to its target, values in [0, 1]."""
-    target, generated = (target + 1) / 2, (generated + 1) / 2
-    error = target - generated
+def measure_all(target: tf.Tensor, generated: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Measure how near each generated picture of a batch is to its target, also in MS-SSIM."""
     scales = int(math.log2(min(target.shape[1:3]) / SSIM_WINDOW)) + 1  # that the window fits in
     weights = MS_SSIM_WEIGHTS[:scales]
-    squared = tf.maximum(tf.reduce_mean(error**2, [1, 2, 3]), LEAST_SQUARED_ERROR)
-    return {
-        "l1": tf.reduce_mean(tf.abs(error), [1, 2, 3]),
-        "psnr": -10 * tf.experimental.numpy.log10(squared),
-        "ssim": tf.image.ssim(target, generated, 1.0),
-        "ms_ssim": tf.image.ssim_multiscale(
-            target, generated, 1.0, [weight / sum(weights) for weight in weights]
-        ),
-    }
+    weights = [weight / sum(weights) for weight in weights]
+    pictures = ((target + 1) / 2, (generated + 1) / 2)
+    in_scales = tf.image.ssim_multiscale(*pictures, 1.0, weights)
+    return measure(target, generated) | {"ms_ssim": in_scales}
 
 
 def measure_pairs(trained: TrainedRun, split: CheckedSplit) -> list[dict]:
     """Return number, name and metrics of each pair of a split."""
     rows, count = [], len(split)
     for batch in generate_batches(trained, split, range(count)):
-        values = measure(batch.targets, batch.generated)
+        values = measure_all(batch.targets, batch.generated)
         table = {metric: column.numpy() for metric, column in values.items()}
         for place, k in enumerate(batch.numbers):
             row = {metric: float(column[place]) for metric, column in table.items()}

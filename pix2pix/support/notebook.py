@@ -1,7 +1,6 @@
 """What a notebook shows: one output of the cell while a training runs, and what commands return."""
 
 import base64
-import csv
 import html
 import io
 import math
@@ -16,6 +15,7 @@ from pathlib import Path
 import matplotlib.figure
 from PIL import Image, UnidentifiedImageError
 
+from pix2pix.support.tables import read_columns
 from pix2pix.support.terminal import in_notebook
 
 LINES_SHOWN = 10  # of what was said, the last ones
@@ -114,14 +114,6 @@ def show_curves(metrics: Path) -> None:
         output.metrics = metrics
         if time.monotonic() - output.curves_drawn > CURVES_EVERY:
             output.show_curves()
-
-
-def read_columns(table: Path) -> dict[str, list[float]]:
-    """Read a CSV of numbers as a dictionary of its columns."""
-    with open(table, newline="") as file:
-        names, *rows = csv.reader(file)
-    columns = zip(*rows, strict=True) if rows else [()] * len(names)
-    return {name: [*map(float, column)] for name, column in zip(names, columns, strict=True)}
 
 
 def draw_curves(columns: dict[str, list[float]]) -> bytes:

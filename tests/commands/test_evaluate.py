@@ -17,7 +17,7 @@ from server import make_archive, serving
 import image_to_image_translation as script
 from pix2pix import command_line
 from pix2pix.commands.evaluate import choose_dataset
-from pix2pix.commands.metrics import METRICS, measure
+from pix2pix.commands.metrics import METRICS, measure_all
 from pix2pix.commands.trained_run import open_run
 from pix2pix.options import Evaluate, Train
 from pix2pix.support.terminal import UsageError, UserError
@@ -35,7 +35,7 @@ def test_evaluate_writes_figures_a_table_and_a_page(small, tmp_path):
     trained = open_run(run)
     pairs = script.find_splits(small)[0]["val"]
     source, target = script.examples(pairs, (5,), trained.config)
-    alone = measure(target, script.generate(trained.generator, source))
+    alone = measure_all(target, script.generate(trained.generator, source))
     assert rows[5]["name"] == pairs.names[5]
     for metric, value in alone.items():
         assert float(rows[5][metric]) == pytest.approx(float(value[0]), rel=1e-4)
