@@ -45,7 +45,7 @@ import os
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -86,6 +86,7 @@ from pix2pix.saved_options import (
     settle,
     to_saved,
 )
+from pix2pix.support.class_discriminator import build_class_discriminator
 from pix2pix.support.devices import (
     choose_computing_type,
     choose_strategy,
@@ -96,8 +97,10 @@ from pix2pix.support.devices import (
     start_alike,
     training_in,
 )
-from pix2pix.support.fast_layers import FusedAdam, with_fast_layers
+from pix2pix.support.fast_layers import with_fast_layers
 from pix2pix.support.files import fetch_archive, map_ahead, replace_when_complete, write_text
+from pix2pix.support.fused_adam import FusedAdam
+from pix2pix.support.gan_losses import OTHER_GAN_LOSSES, GanLoss
 from pix2pix.support.generator_file import save_generator
 from pix2pix.support.label_maps import one_channel_per_class, snap_to_classes
 from pix2pix.support.meanings import settle_kind, with_classes, with_ranges
@@ -113,6 +116,7 @@ from pix2pix.support.tasks import TASKS, Task
 from pix2pix.support.tensorboard import write_options, write_picture, write_scalars
 from pix2pix.support.terminal import (
     StepClock,
+    UsageError,
     UserError,
     first_line,
     in_notebook,
@@ -172,7 +176,7 @@ def check_options(options: Train) -> None:
     if task.from_photos:
         require(not options.source_channels, options, "source_channels", "left to --task")
         require(not options.target_channels, options, "target_channels", "left to --task")
-        require(options.labels == "none", options, "labels", "none with this --task")
+        require(options.labels in ("none", "auto"), options, "labels", "none with this --task")
         require(options.range != ("each",), options, "range", "auto or LOW HIGH with this --task")
 
 
@@ -363,7 +367,8 @@ def find_sides(split: CheckedSplit, options: Train) -> list[Side]:
     titles, from_photos, sides = ("source", "target"), task_of(options).from_photos, []
     for place, (title, side) in enumerate(zip(titles, split.describe(), strict=False)):
         some = partial(some_pictures, split, place)
-        side = with_classes(side, some(), options.classes, title, options.labels)
+        labels = "none" if from_photos else options.labels
+        side = with_classes(side, some(), options.classes, title, labels)
         bits = max(kinds[place].bits for kinds in split.kinds)
         words = options.range or (("auto",) if bits == 32 and from_photos else ())
         sides.append(with_ranges(side, some(), words, title, bits))
@@ -399,7 +404,10 @@ def settle_pictures(
 ) -> tuple[SettledTrain, dict]:
     """Return the options completed by what some pictures decide, and those decisions alone."""
     sides = find_sides(split, options)
-    return settle_channels_and_depth(options, direction, split.kinds, sides)
+    config, decisions = settle_channels_and_depth(options, direction, split.kinds, sides)
+    if config.discriminator == "classes" and not config.source.classes:
+        raise UsageError("--discriminator classes is for label maps: add --labels source.")
+    return config, decisions
 
 
 def pair_shape(split: CheckedSplit, config: Train) -> list[int] | None:
@@ -607,12 +615,24 @@ def dropout_layers(generator: keras.Model) -> list[layers.Dropout]:
 # --- 5. Discriminator -----------------------------------------------------------------------------
 
 
+def names_classes(config: Train) -> bool:
+    """Tell whether the discriminator names the class of each pixel instead of judging patches."""
+    return config.discriminator == "classes" or (
+        config.discriminator == "auto" and bool(config.source.classes)
+    )
+
+
 def build_discriminator(config: Train) -> keras.Model:
-    """Build the 70×70 PatchGAN: (source, image) to logits, one for each overlapping patch."""
+    """Build the 70×70 PatchGAN: (source, image) to logits, one for each overlapping patch.
+
+    Beyond the paper, for label maps: one that names the class of each pixel."""
     size, biased = picture_size(config), needs_bias(config)
     source = keras.Input((*size, config.source_channels or 3), name="source")
     image = keras.Input((*size, config.target_channels or 3), name="image")
     classes = one_channel_per_class(source, config.source.classes)
+    if names_classes(config):
+        parts = (config.discriminator_filters, convolution, partial(normalize, config=config))
+        return build_class_discriminator(source, image, classes, *parts)
     x = layers.Concatenate()([classes, image])  # paper: conditional, so it sees the source too
     for level, (multiple, stride) in enumerate([(1, 2), (2, 2), (4, 2), (8, 1)]):
         x = layers.ZeroPadding2D(1)(x)
@@ -630,45 +650,29 @@ def build_discriminator(config: Train) -> keras.Model:
 # --- 6. Losses ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class GanLoss:
-    """Three functions of the logits of patches. `real` and `fake` are the discriminator's costs for
-    real and for generated pictures; `generator` is the generator's cost for generated ones."""
-
-    real: Callable[[tf.Tensor], tf.Tensor]
-    fake: Callable[[tf.Tensor], tf.Tensor]
-    generator: Callable[[tf.Tensor], tf.Tensor]
-    boundary: float = 0.0  # logits above it say "real"
-
-
-# vanilla is the paper's cross-entropy, with the sigmoid taken into the logarithm. It is written as
-# softplus because tf.nn.sigmoid_cross_entropy_with_logits sums four terms of its gradient in no
-# fixed order, so that two runs would differ in the last bit.
-GAN_LOSSES = {
+# The paper's cross-entropy, with the sigmoid taken into the logarithm. It is written as softplus
+# because tf.nn.sigmoid_cross_entropy_with_logits sums four terms of its gradient in no fixed order,
+# so that two runs would differ in the last bit.
+GAN_LOSSES = OTHER_GAN_LOSSES | {
     "vanilla": GanLoss(
         real=lambda logits: tf.nn.softplus(-logits),  # -log D
         fake=lambda logits: tf.nn.softplus(logits),  # -log(1 - D)
         generator=lambda logits: tf.nn.softplus(-logits),  # paper: maximise log D, see 3.3
-    ),
-    "least-squares": GanLoss(
-        real=lambda logits: (logits - 1) ** 2,
-        fake=lambda logits: logits**2,
-        generator=lambda logits: (logits - 1) ** 2,
-        boundary=0.5,
-    ),
-    "hinge": GanLoss(
-        real=lambda logits: tf.nn.relu(1 - logits),
-        fake=lambda logits: tf.nn.relu(1 + logits),
-        generator=lambda logits: -logits,
+        says_real=lambda logits: logits > 0,  # D > 1/2
     ),
 }
+
+
+def gan_loss(config: Train) -> GanLoss:
+    """Return the loss for a discriminator."""
+    return GAN_LOSSES["classes" if names_classes(config) else config.gan_loss]
 
 
 def generator_losses(
     target: tf.Tensor, generated: tf.Tensor, fake_logits: tf.Tensor, config: Train
 ) -> dict[str, tf.Tensor]:
     """Measure how well the discriminator is deceived, and how near the ground truth is."""
-    gan = tf.reduce_mean(GAN_LOSSES[config.gan_loss].generator(fake_logits))
+    gan = tf.reduce_mean(gan_loss(config).generator(fake_logits))
     l1 = tf.reduce_mean(tf.abs(target - generated))
     total = gan + config.l1_weight * l1  # paper: equation 4, λ = 100
     return {"generator_total": total, "generator_gan": gan, "generator_l1": l1}
@@ -679,9 +683,9 @@ def discriminator_losses(
 ) -> dict[str, tf.Tensor]:
     """Measure how badly real and fake pictures are told apart, and in what share of the patches
     they are told apart rightly."""
-    loss = GAN_LOSSES[config.gan_loss]
+    loss = gan_loss(config)
     real, fake = tf.reduce_mean(loss.real(real_logits)), tf.reduce_mean(loss.fake(fake_logits))
-    right = [real_logits > loss.boundary, fake_logits < loss.boundary]
+    right = [loss.says_real(real_logits), ~loss.says_real(fake_logits)]
     return {
         "discriminator": (real + fake) / 2,  # paper: halved, so that it learns slower
         "discriminator_real": real,
@@ -872,6 +876,11 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("ckpt-")))
 
 
+def holds_run(folder: Path) -> bool:
+    """Tell whether there is a run that can be gone on with."""
+    return bool(checkpoints(folder)) and (folder / "config.json").exists()
+
+
 def name_of_last_good(folder: Path) -> str:
     """Name the checkpoint that a run goes on from."""
     return checkpoints(folder)[-1].name if checkpoints(folder) else "step 0"
@@ -880,7 +889,7 @@ def name_of_last_good(folder: Path) -> str:
 def write_config(new: dict, folder: Path) -> None:
     """Save the options of a run and what its pictures decided; report what has changed."""
     path = folder / "config.json"
-    if checkpoints(folder) and path.exists():
+    if holds_run(folder):
         report_changes(read_config(path), new)
     write_text(path, json.dumps(new, indent=2) + "\n")
 
@@ -1027,21 +1036,7 @@ def train_as_told(options: Train) -> RunFolder:
     folder = run_folder(options)
     strategy = choose_strategy(options.batch_size)
     with training_in(folder, strategy):
-        unchecked, direction = find_splits(options)
-        splits = check_splits(unchecked, options)
-        refuse_broken(splits, task_of(options).unit, options)
-        pairs = splits["train"]
-        if not checkpoints(folder):  # an older run may have been begun without a question
-            check_layout(pairs, options)
-        config, decisions = settle_pictures(options, direction, pairs)
-        derived = {  # in the order in which refuse_another_run looks for a difference
-            "pairs": unchecked["train"].fingerprint,
-            **decisions,
-            "pair_shape": pair_shape(pairs, config),
-        }
-        settings = to_saved(options) | {"found": derived}
-        if checkpoints(folder) and (folder / "config.json").exists():
-            refuse_another_run(settings, folder)
+        splits, config, settings = prepare(options, folder)
         say_for_now("Building the networks…")
         state = start_or_resume(config, settings, folder, strategy)
         first = int(state.step.numpy())
@@ -1049,9 +1044,8 @@ def train_as_told(options: Train) -> RunFolder:
             say(f"{folder} is finished: {first:,} steps. To train longer: --steps {2 * first}")
             return RunFolder(folder)
 
-        held_out_name, held_out = choose_held_out(splits, config)
-        replicas = strategy.num_replicas_in_sync
-        announce(options, config, task_of(config), pairs, held_out_name, replicas)
+        pairs, (shown, held_out) = splits["train"], choose_held_out(splits, config)
+        announce(options, config, task_of(config), pairs, shown, strategy.num_replicas_in_sync)
         say_row("Run", f"{folder}, steps {first + 1:,} to {config.steps:,}")
         if is_writer(strategy):
             write_config(settings, folder)
@@ -1063,6 +1057,28 @@ def train_as_told(options: Train) -> RunFolder:
     else:
         say_row("Finished", f"the generator is {folder / 'generator.keras'}")
     return RunFolder(folder, stopped_by)
+
+
+def prepare(
+    options: Train, folder: Path
+) -> tuple[dict[str, CheckedSplit], SettledTrain, dict[str, object]]:
+    """Find and check the pairs of a training. Return them, the options completed by what the
+    pictures decide, and what config.json holds of both."""
+    unchecked, direction = find_splits(options)
+    splits = check_splits(unchecked, options)
+    refuse_broken(splits, task_of(options).unit, options)
+    if not checkpoints(folder):  # an older run may have been begun without a question
+        check_layout(splits["train"], options)
+    config, decisions = settle_pictures(options, direction, splits["train"])
+    derived = {  # in the order in which refuse_another_run looks for a difference
+        "pairs": unchecked["train"].fingerprint,
+        **decisions,
+        "pair_shape": pair_shape(splits["train"], config),
+    }
+    settings = to_saved(options) | {"found": derived}
+    if holds_run(folder):
+        refuse_another_run(settings, folder)
+    return splits, config, settings
 
 
 def start_or_resume(

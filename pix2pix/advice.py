@@ -16,6 +16,7 @@ from pix2pix.options import (
     possible_halvings,
     source_folders,
 )
+from pix2pix.recipes import RECIPES
 from pix2pix.support.devices import choose_computing_type, describe_device, has_gpu
 from pix2pix.support.pair_folders import FilePair
 from pix2pix.support.pictures import describe_channels
@@ -73,9 +74,16 @@ def announce(
     say_row("Direction", describe_direction(pairs.pairs[0].files, task, config))
     computing_type = choose_computing_type(config.precision)
     say_row("Device", f"{describe_device(replicas)}, {computing_type}")
+    say_row("Recipe", describe_recipe(config.recipe))
     if flags := describe_changes(options):
         say_row("Options", flags)
     warn_of_resizing(pairs.sizes, pairs.resized, task.unit, config)
+
+
+def describe_recipe(name: str) -> str:
+    """Name a recipe and the others, and where they are compared."""
+    others = ", ".join(f"--recipe {other}" for other in RECIPES if other != name)
+    return f"{name}; also {others}: docs/QUALITY.md compares them"
 
 
 def describe_direction(files: Sequence[Path], task: Task, config: Train) -> str:

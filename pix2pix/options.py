@@ -152,14 +152,21 @@ class NetworkOptions(Options):
     PyTorch code."""
     upsampling: Literal["transposed", "resize"] = "transposed"
     """resize: double the pixels and convolve, against checkerboard patterns."""
-    average_weights: float = 0.0
-    """0.999, say: previews and generator.keras use a moving average of the generator's weights."""
+    discriminator: Literal["patches", "classes", "auto"] = "patches"
+    """patches: the paper's PatchGAN. classes: for sources that are label maps, names the class of
+    each pixel, or finds it generated. auto: classes where the sources are label maps."""
+    average_weights: float = 0.999
+    """Previews and generator.keras use a moving average of the generator's weights, which keeps
+    this share of itself at every step; 0: the weights as they are."""
 
 
 @dataclass(frozen=True)
 class LearningOptions(Options):
     """How they learn."""
 
+    recipe: Literal["paper", "crisp"] = "paper"
+    """Other defaults all at once; flags beat them. paper: the paper's. crisp: what made better
+    pictures in the same time, docs/QUALITY.md."""
     steps: int = 40_000
     """Train until this many steps are done, counted from the very first one."""
     batch_size: int = 1

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pix2pix.option_checks import MOST, check_types, is_a
 from pix2pix.options import SettledTrain, Train, flag, run_folder, types_of
+from pix2pix.recipes import follow_recipe
 from pix2pix.support.sides import Side, side_from_saved
 from pix2pix.support.terminal import (
     UsageError,
@@ -28,7 +29,13 @@ MOST_CHANNELS = 1024  # of a picture
 DECIDED = ("direction", "source_channels", "target_channels", "depth")  # options, by the pictures
 ELSEWHERE = {"data_dir", "mirror"}  # places outside of a run: no file of another run names them
 LONGEST_NAME = 255  # bytes of a file or folder
-OLDER_RUNS = {"labels": "none", "source": {}, "target": {}}  # what their config.json leaves out
+OLDER_RUNS = {  # what their config.json leaves out
+    "labels": "none",
+    "discriminator": "patches",
+    "source": {},
+    "target": {},
+    "average_weights": 0.0,
+}
 DEPTHS = (8, 16, 32)  # bits of the targets
 
 
@@ -114,7 +121,7 @@ def saved_options(saved: dict) -> dict[str, object]:
     """Pick the options that are set out of the content of a config.json."""
     values = {}
     for name, kind in types_of(Train).items():
-        value = saved.get(name)
+        value = saved.get(name, OLDER_RUNS.get(name))
         if value is None or name == "config":
             continue
         if kind is float and is_a(value, int):  # JSON knows no 1.0
@@ -163,7 +170,7 @@ def fill_in(options: Train, given: set[str]) -> Train:
     not_taken = set(ELSEWHERE)
     if not options.config:
         if not path.exists():
-            return options
+            return follow_recipe(options, given)
         not_taken = {"output", "name"}  # the folder may have been moved since
     if "dataset" in given:
         not_taken |= {"source_dir", "target_dir"}
@@ -171,7 +178,11 @@ def fill_in(options: Train, given: set[str]) -> Train:
         not_taken |= {"dataset"}
     saved = saved_options(read_config(path))
     values = {name: value for name, value in saved.items() if name not in not_taken}
-    return type(options)(**values | {name: getattr(options, name) for name in given})
+    values |= {name: getattr(options, name) for name in given}
+    filled_in = type(options)(**values)
+    if filled_in.recipe == saved.get("recipe", Train.recipe):  # which the run has followed already
+        return filled_in
+    return follow_recipe(filled_in, given)
 
 
 # --- A run that goes on ---------------------------------------------------------------------------
@@ -183,7 +194,7 @@ def refuse_another_run(new: dict, folder: Path) -> None:
     old = read_config(folder / "config.json")
     old_values, new_values = {**old, **old["found"]}, {**new, **new["found"]}
     same = ("task", "image_size", "generator_filters", "discriminator_filters", "normalization")
-    for name in (*same, "upsampling", "average_weights", "labels", *new["found"]):
+    for name in (*same, "upsampling", "discriminator", "average_weights", "labels", *new["found"]):
         now = new_values[name]
         before = old_values.get(name, OLDER_RUNS.get(name, now))
         if before in (now, None):  # None: imported, and not known

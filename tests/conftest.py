@@ -38,6 +38,7 @@ SMALL = Train(
     checkpoint_every=2,
     log_every=2,
     preview_every=100,
+    average_weights=0.0,
     precision="float32",  # the same on every machine
 )
 

@@ -112,6 +112,7 @@ def refused(file: Path) -> tuple[str, ...]:
         "pix2pix.options",
         "pix2pix.option_checks",
         "pix2pix.saved_options",
+        "pix2pix.recipes",
         "pix2pix.command_line",
         "pix2pix",
     ):

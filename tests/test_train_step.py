@@ -56,9 +56,6 @@ def test_how_often_the_discriminator_is_right():
     for kind, share in (("vanilla", 3 / 4), ("hinge", 3 / 4), ("least-squares", 3 / 4)):
         losses = script.discriminator_losses(real, generated, Train(gan_loss=kind))
         assert float(losses["discriminator_right"]) == share
-    middle = tf.zeros([1, 2, 2, 1])  # says nothing, so it is not right
-    losses = script.discriminator_losses(middle, middle, Train())
-    assert float(losses["discriminator_right"]) == 0
 
 
 @pytest.fixture

@@ -49,6 +49,7 @@ def import_weights(options: ImportWeights) -> Path:
         check_options(replace(config, dataset=options.dataset or Train.dataset))
         state, folder = new_state(config), run_folder(config)
         from_pytorch(state.generator, weights)
+        state.average.set_weights(state.generator.get_weights())
     except (KeyError, IndexError, ValueError) as error:
         what = f"not a unet_256 or unet_128 of the authors' code ({first_line(error)})"
         raise UserError(f"{options.file}: {what}.") from error

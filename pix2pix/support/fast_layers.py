@@ -1,4 +1,4 @@
-"""The same layers and the same Adam as Keras's, faster on a processor.
+"""The same layers as Keras's, faster on a processor.
 
 The layers stay Keras's own, with their weights; `with_fast_layers` only computes them otherwise:
 
@@ -427,32 +427,3 @@ class InstanceNormalization(FastLayer):
             for picture, scale, shift in zip(tf.split(x, count), scales, shifts, strict=True)
         ]
         return tf.concat(pictures, axis=0)
-
-
-# --- Adam in one pass -----------------------------------------------------------------------------
-
-
-class FusedAdam(keras.optimizers.Adam):
-    """Keras's Adam with its update as one pass over each weight: TensorFlow's fused operation.
-
-    On a processor the dozen separate passes of Keras's are a fifth of the whole step.
-    """
-
-    def update_step(
-        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
-    ) -> None:
-        """Update one weight and its two moments in place."""
-        k = self._get_variable_index(variable)
-        step = tf.cast(self.iterations + 1, tf.float32)
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[k].value.handle,
-            v=self._velocities[k].value.handle,
-            beta1_power=self.beta_1**step,
-            beta2_power=self.beta_2**step,
-            lr=learning_rate,
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
-            grad=gradient,
-        )

@@ -1,4 +1,4 @@
-"""Layers that are computed otherwise, and Adam in one pass, compute what Keras's do."""
+"""Layers that are computed otherwise compute what Keras's do."""
 
 import dataclasses
 
@@ -14,7 +14,6 @@ from pix2pix.support.devices import compute_in
 from pix2pix.support.fast_layers import (
     DoubledConvolution,
     FastLayer,
-    FusedAdam,
     InstanceNormalization,
     StridedConvolution,
     Windows,
@@ -240,17 +239,3 @@ def test_bfloat16_is_computed_in_bfloat16(small):
     fast = [layer for layer in with_fast_layers(network).layers if isinstance(layer, FastLayer)]
     assert {each.compute_dtype for each in fast} == {"bfloat16"}
     assert fast[3](tf.ones([1, *fast[3].layer.input.shape[1:]])).dtype == tf.bfloat16
-
-
-def test_the_fused_adam_is_adam():
-    start = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
-    ours, keras_own = keras.Variable(start), keras.Variable(start)
-    optimizers = FusedAdam(1e-2, 0.5), keras.optimizers.Adam(1e-2, 0.5)
-    for weight, optimizer in zip((ours, keras_own), optimizers, strict=True):
-        optimizer.build([weight])
-    for step in range(20):
-        gradient = np.random.default_rng(step + 1).normal(size=(5, 3)).astype(np.float32)
-        optimizers[0].apply([tf.constant(gradient)])
-        optimizers[1].apply([tf.constant(gradient)])
-    assert np.abs(ours.numpy() - start).max() > 0.01
-    np.testing.assert_allclose(ours.numpy(), keras_own.numpy(), atol=1e-6)

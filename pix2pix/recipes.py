@@ -1,0 +1,21 @@
+"""Recipes: values of options that belong together, by name. docs/QUALITY.md tells how they compare.
+
+Loads neither TensorFlow nor Keras, as the command line needs it before them.
+"""
+
+from dataclasses import replace
+
+from pix2pix.options import Train
+
+RECIPES: dict[str, dict[str, object]] = {
+    "paper": {},  # the defaults
+    "crisp": {"upsampling": "resize", "labels": "auto", "discriminator": "auto"},
+}
+
+
+def follow_recipe(options: Train, given: set[str]) -> Train:
+    """Take what was not given from the recipe, and what no recipe names as it is."""
+    named = {name for recipe in RECIPES.values() for name in recipe}
+    plain = {name: getattr(Train, name) for name in named}
+    values = plain | RECIPES[options.recipe]
+    return replace(options, **{name: values[name] for name in values.keys() - given})
