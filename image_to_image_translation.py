@@ -104,14 +104,13 @@ from pix2pix.support.gan_losses import OTHER_GAN_LOSSES, GanLoss
 from pix2pix.support.generator_file import save_generator
 from pix2pix.support.label_maps import one_channel_per_class, snap_to_classes
 from pix2pix.support.meanings import settle_kind, with_classes, with_ranges
-from pix2pix.support.measures import MEASURES, is_better, measure
 from pix2pix.support.notebook import RunFolder, live_output, show_curves, show_inline
 from pix2pix.support.pair_folders import FilePair, find_pairs
 from pix2pix.support.panels import draw_panel
 from pix2pix.support.pictures import Kind, kind_of, resize, shown_parts, to_values
 from pix2pix.support.sides import PHOTOS, Side
 from pix2pix.support.synthetic import SyntheticPair, synthetic_splits
-from pix2pix.support.tables import add_row, begin_table, read_columns
+from pix2pix.support.tables import add_row, begin_table
 from pix2pix.support.tasks import TASKS, Task
 from pix2pix.support.tensorboard import write_options, write_picture, write_scalars
 from pix2pix.support.terminal import (
@@ -128,6 +127,7 @@ from pix2pix.support.terminal import (
     say_step,
     stop_requests,
 )
+from pix2pix.support.validation import Validation
 
 CACHE_BYTES = 2 * 2**30  # training pictures stay in memory once they are read, if not more
 BATCHES_AHEAD = 4  # made while a step is taken
@@ -756,16 +756,28 @@ def generate(generator: keras.Model, source: tf.Tensor, noise: bool = False) -> 
 class HeldOut(NamedTuple):
     """Pairs that show how a training goes; but for the smallest of datasets, not trained on."""
 
+    split_name: str
     sources: tf.Tensor  # of the pairs in previews
     targets: tf.Tensor
-    validated: CheckedSplit | tuple = ()  # what to measure the generator on, if there is anything
+    validation: Validation
 
 
-def choose_held_out(splits: dict[str, CheckedSplit], config: Train) -> tuple[str, HeldOut]:
-    """Choose the split that shows how the training goes, and take some pairs for previews."""
+def hold_out(splits: dict[str, CheckedSplit], state: tf.train.Checkpoint, config: Train) -> HeldOut:
+    """Choose the pairs that show how a training goes, and how many of them are measured."""
     name = next(name for name in ("val", "test", "train") if splits.get(name))
-    validated = () if name == "train" else splits[name]
-    return name, HeldOut(*first_examples(splits[name], config), validated)
+    networks = {"": state.average}  # what previews show and generator.keras holds
+    if state.average is not state.generator:
+        networks["generator_"] = state.generator
+    time = VALIDATION_TIME * config.preview_every * config.batch_size  # as steps of one pair
+    count = 0 if name == "train" else min(len(splits[name]), config.validate)
+    validation = Validation(
+        networks,
+        generate,
+        load=lambda k: examples(splits[name], [k], config),
+        count=min(count, int(time * STEP_BY_VALIDATION / len(networks))),
+        table=run_folder(config) / "validation.csv",
+    )
+    return HeldOut(name, *first_examples(splits[name], config), validation)
 
 
 def save_preview(
@@ -786,41 +798,6 @@ def save_preview(
     say_row("Preview", str(path))
     show_inline(path)
     return path
-
-
-def networks_to_validate(state: tf.train.Checkpoint) -> dict[str, keras.Model]:
-    """Return what is measured of held-out pairs, by a prefix for its measures: what previews show
-    and generator.keras holds, and where that is an average, the generator itself."""
-    if state.average is state.generator:
-        return {"": state.generator}
-    return {"": state.average, "generator_": state.generator}
-
-
-def validation_columns(state: tf.train.Checkpoint) -> list[str]:
-    """List the measures in validation.csv."""
-    return [prefix + name for prefix in networks_to_validate(state) for name in MEASURES]
-
-
-def count_validated(state: tf.train.Checkpoint, held_out: HeldOut, config: Train) -> int:
-    """Return how many pairs are measured at every preview: as many as there is time for."""
-    steps = VALIDATION_TIME * config.preview_every * config.batch_size
-    most = int(steps * STEP_BY_VALIDATION / len(networks_to_validate(state)))
-    return min(len(held_out.validated), config.validate, most)
-
-
-def validate(state: tf.train.Checkpoint, held_out: HeldOut, folder: Path, config: Train) -> dict:
-    """Measure what is generated of some held-out pairs, and add a row to validation.csv."""
-    split, sums = held_out.validated, Counter()
-    count = count_validated(state, held_out, config)
-    for source, target in map_ahead(lambda k: examples(split, [k], config), range(count), count=4):
-        for prefix, network in networks_to_validate(state).items():
-            for name, values in measure(target, generate(network, source)).items():
-                sums[prefix + name] += float(values[0]) / count
-    means = [sums[name] for name in validation_columns(state)]
-    add_row(folder / "validation.csv", int(state.step.numpy()), means)
-    shown = ", ".join(f"{arrow} {sums[name]:.4g}" for name, arrow in MEASURES.items())
-    say_row("Validated", f"{shown}, of {count:,} pairs")
-    return dict(sums)
 
 
 # --- 9. Run folder --------------------------------------------------------------------------------
@@ -1044,8 +1021,9 @@ def train_as_told(options: Train) -> RunFolder:
             say(f"{folder} is finished: {first:,} steps. To train longer: --steps {2 * first}")
             return RunFolder(folder)
 
-        pairs, (shown, held_out) = splits["train"], choose_held_out(splits, config)
-        announce(options, config, task_of(config), pairs, shown, strategy.num_replicas_in_sync)
+        pairs, held_out = splits["train"], hold_out(splits, state, config)
+        replicas, split_name = strategy.num_replicas_in_sync, held_out.split_name
+        announce(options, config, task_of(config), pairs, split_name, replicas)
         say_row("Run", f"{folder}, steps {first + 1:,} to {config.steps:,}")
         if is_writer(strategy):
             write_config(settings, folder)
@@ -1131,8 +1109,7 @@ def begin_logs(
 ) -> tf.summary.SummaryWriter:
     """Begin the tables, the logs of TensorBoard and the previews, or go on with them."""
     step = int(state.step.numpy())
-    if count_validated(state, held_out, config):
-        begin_table(folder / "validation.csv", ["step", *validation_columns(state)], step)
+    held_out.validation.begin(step)
     begin_table(folder / "metrics.csv", ["step", *LOSSES, "steps_per_second"], step)
     writer = tf.summary.create_file_writer(str(folder / "logs"))
     write_options(writer, step, to_saved(config))
@@ -1151,14 +1128,10 @@ def show_and_validate(
     """Save a preview and measure the generator, and keep it if it is the best so far."""
     step = int(state.step.numpy())
     write_picture(writer, step, save_preview(state, held_out, folder, config))
-    if not count_validated(state, held_out, config):
-        return
-    means = validate(state, held_out, folder, config)
+    means = held_out.validation.run(step)
     write_scalars(writer, step, {f"validation/{name}": mean for name, mean in means.items()})
-    if config.keep_best:
-        *before, now = read_columns(folder / "validation.csv")[config.keep_best]
-        if all(is_better(config.keep_best, now, value) for value in before):
-            write_generator(state, held_out.sources[:1], folder / "best.keras")
+    if means and config.keep_best and held_out.validation.is_best(config.keep_best):
+        write_generator(state, held_out.sources[:1], folder / "best.keras")
 
 
 def train_steps(

@@ -77,10 +77,10 @@ def test_no_validation_where_none_is_wanted_or_there_is_nothing_held_out(small, 
     ],
 )
 def test_no_more_pairs_are_measured_than_there_is_time_for(small, options, pairs):
-    config = dataclasses.replace(small, **options)
-    state = script.new_state(config)
-    held_out = script.HeldOut(None, None, range(100))
-    assert script.count_validated(state, held_out, config) == pairs
+    config = dataclasses.replace(small, direction="BtoA", **options)
+    splits = script.check_splits(script.find_splits(config)[0], config)
+    validation = script.hold_out(splits, script.new_state(config), config).validation
+    assert validation.count == pairs
 
 
 @pytest.mark.usefixtures("_time_enough")

@@ -11,8 +11,8 @@ import tensorflow as tf
 from image_to_image_translation import CheckedSplit, examples, generate
 from pix2pix.commands.trained_run import TrainedRun
 from pix2pix.support.files import map_ahead
-from pix2pix.support.measures import MEASURES, measure
 from pix2pix.support.terminal import UserError, first_line, say_for_now, say_progress
+from pix2pix.support.validation import MEASURES, measure
 
 METRICS = {**MEASURES, "ms_ssim": "MS-SSIM ↑"}
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales: Wang et al., 2003

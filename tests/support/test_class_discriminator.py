@@ -77,11 +77,8 @@ def test_both_networks_learn_from_it(settled):
     state = script.new_state(settled)
     networks = state.generator, state.discriminator
     before = [[weight.numpy() for weight in network.trainable_variables] for network in networks]
-    source = labels(np.arange(32) < 16)
-    source, target = (
-        tf.tile(source, [1, 32, 1, 1]),
-        tf.random.stateless_normal([1, 32, 32, 3], [0, 0]),
-    )
+    source = tf.tile(labels(np.arange(32) < 16), [1, 32, 1, 1])
+    target = tf.random.stateless_normal([1, 32, 32, 3], [0, 0])
     for _ in range(2):
         losses = script.train_step(state, source, target, settled)
         assert all(np.isfinite(float(loss)) for loss in losses.values())
@@ -121,7 +118,6 @@ def test_the_recipe_takes_it_where_it_can(small, pair_folder):
     assert script.names_classes(settled)  # synthetic facades have label maps
     noise = dataclasses.replace(config, dataset=str(pair_folder))
     splits, direction = script.find_splits(noise)
-    settled, _ = script.settle_pictures(
-        noise, direction, script.check_splits(splits, noise)["train"]
-    )
+    checked = script.check_splits(splits, noise)
+    settled, _ = script.settle_pictures(noise, direction, checked["train"])
     assert not script.names_classes(settled)
