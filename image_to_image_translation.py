@@ -109,6 +109,7 @@ from pix2pix.support.pair_folders import FilePair, find_pairs
 from pix2pix.support.panels import draw_panel
 from pix2pix.support.pictures import Kind, kind_of, resize, shown_parts, to_values
 from pix2pix.support.sides import PHOTOS, Side
+from pix2pix.support.symptoms import warn
 from pix2pix.support.synthetic import SyntheticPair, synthetic_splits
 from pix2pix.support.tables import add_row, begin_table
 from pix2pix.support.tasks import TASKS, Task
@@ -127,7 +128,7 @@ from pix2pix.support.terminal import (
     say_step,
     stop_requests,
 )
-from pix2pix.support.validation import Validation
+from pix2pix.support.validation import SHOWN, Validation
 
 CACHE_BYTES = 2 * 2**30  # training pictures stay in memory once they are read, if not more
 BATCHES_AHEAD = 4  # made while a step is taken
@@ -765,7 +766,7 @@ class HeldOut(NamedTuple):
 def hold_out(splits: dict[str, CheckedSplit], state: tf.train.Checkpoint, config: Train) -> HeldOut:
     """Choose the pairs that show how a training goes, and how many of them are measured."""
     name = next(name for name in ("val", "test", "train") if splits.get(name))
-    networks = {"": state.average}  # what previews show and generator.keras holds
+    networks = {SHOWN: state.average}
     if state.average is not state.generator:
         networks["generator_"] = state.generator
     time = VALIDATION_TIME * config.preview_every * config.batch_size  # as steps of one pair
@@ -1125,13 +1126,14 @@ def show_and_validate(
     folder: Path,
     writer: tf.summary.SummaryWriter,
 ) -> None:
-    """Save a preview and measure the generator, and keep it if it is the best so far."""
+    """Save a preview, measure the generator, keep it if it is the best so far, and warn."""
     step = int(state.step.numpy())
     write_picture(writer, step, save_preview(state, held_out, folder, config))
     means = held_out.validation.run(step)
     write_scalars(writer, step, {f"validation/{name}": mean for name, mean in means.items()})
     if means and config.keep_best and held_out.validation.is_best(config.keep_best):
         write_generator(state, held_out.sources[:1], folder / "best.keras")
+    warn(folder, step)
 
 
 def train_steps(

@@ -43,7 +43,8 @@ def test_the_average_and_the_generator_are_both_measured(small, capsys):
     folder = script.train(config).folder
     columns = validation(folder)
     measures = ["l1", "psnr", "ssim"]
-    assert list(columns) == ["step", *measures, *(f"generator_{name}" for name in measures)]
+    of_pairs = [*measures, *(f"generator_{name}" for name in measures)]
+    assert list(columns) == ["step", *of_pairs, "variety", "grid", "spot"]
     state = script.new_state(open_run(folder).config)
     script.restore(state, folder)
     splits, _ = script.find_splits(config)

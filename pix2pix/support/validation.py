@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from pix2pix.support.files import map_ahead
+from pix2pix.support.symptoms import PICTURE_MEASURES, measure_pictures
 from pix2pix.support.tables import add_row, begin_table, read_columns
 from pix2pix.support.terminal import say_row
 
 MEASURES = {"l1": "L1 ↓", "psnr": "PSNR ↑", "ssim": "SSIM ↑"}  # the arrow points to the better
+SHOWN = ""  # before the measures of the network that previews show and generator.keras holds
+PICTURES = 8  # looked at for symptoms, at most
 LEAST_SQUARED_ERROR = 1e-10  # so that the PSNR of equal pictures is 100, not infinite
 
 
@@ -35,7 +39,7 @@ def measure(target: tf.Tensor, generated: tf.Tensor) -> dict[str, tf.Tensor]:
 class Validation:
     """What is measured again and again during a training: some pairs that it does not train on."""
 
-    networks: dict[str, keras.Model]  # by a prefix for the names of their measures
+    networks: dict[str, keras.Model]  # by a prefix for their measures; SHOWN is in previews
     generate: Callable[[keras.Model, tf.Tensor], tf.Tensor]
     load: Callable[[int], tuple[tf.Tensor, tf.Tensor]]  # source and target of pair k, in a batch
     count: int  # of pairs
@@ -44,7 +48,8 @@ class Validation:
     @property
     def columns(self) -> list[str]:
         """List the measures in the table."""
-        return [prefix + name for prefix in self.networks for name in MEASURES]
+        of_pairs = [prefix + name for prefix in self.networks for name in MEASURES]
+        return [*of_pairs, *PICTURE_MEASURES]
 
     def begin(self, step: int) -> None:
         """Begin the table, or go on with it after a step."""
@@ -55,12 +60,17 @@ class Validation:
         """Measure, and add the means to the table."""
         if not self.count:
             return {}
-        sums = Counter()
+        sums, targets, pictures = Counter(), [], []
         for source, target in map_ahead(self.load, range(self.count), count=4):
             for prefix, network in self.networks.items():
-                for name, values in measure(target, self.generate(network, source)).items():
+                generated = self.generate(network, source)
+                for name, values in measure(target, generated).items():
                     sums[prefix + name] += float(values[0])
-        means = {name: sums[name] / self.count for name in self.columns}
+                if len(pictures) < PICTURES and prefix == SHOWN:
+                    targets.append(target[0])
+                    pictures.append(generated[0])
+        means = {name: total / self.count for name, total in sums.items()}
+        means |= measure_pictures(np.stack(targets), np.stack(pictures))
         add_row(self.table, step, list(means.values()))
         shown = ", ".join(f"{arrow} {means[name]:.4g}" for name, arrow in MEASURES.items())
         say_row("Validated", f"{shown}, of {self.count:,} pairs")
