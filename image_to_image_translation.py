@@ -86,6 +86,7 @@ from pix2pix.saved_options import (
     settle,
     to_saved,
 )
+from pix2pix.support.augment import augment, check_augment
 from pix2pix.support.class_discriminator import build_class_discriminator
 from pix2pix.support.devices import (
     choose_computing_type,
@@ -408,6 +409,7 @@ def settle_pictures(
     config, decisions = settle_channels_and_depth(options, direction, split.kinds, sides)
     if config.discriminator == "classes" and not config.source.classes:
         raise UsageError("--discriminator classes is for label maps: add --labels source.")
+    check_augment(config.augment, sides)
     return config, decisions
 
 
@@ -419,14 +421,18 @@ def pair_shape(split: CheckedSplit, config: Train) -> list[int] | None:
     return [height, 2 * width]
 
 
+def stored_sides(config: SettledTrain) -> tuple[Sequence[int], Sequence[Side]]:
+    """Return the channels of the pictures that a pair has on disk, and what they mean."""
+    task = task_of(config)
+    counts = task.stored(config.source_channels, config.target_channels)
+    return counts, task.stored(config.source, config.target)
+
+
 def concatenate_pair(pictures: list[np.ndarray], config: SettledTrain) -> np.ndarray:
     """Stack the pictures of a pair channel upon channel, with values from -1 to 1.
 
     All that happens to the pair from here on happens to both."""
-    task = task_of(config)
-    counts = task.stored(config.source_channels, config.target_channels)
-    sides = task.stored(config.source, config.target)
-    return np.concatenate(list(map(to_values, pictures, counts, sides)), axis=-1)
+    return np.concatenate(list(map(to_values, pictures, *stored_sides(config))), axis=-1)
 
 
 def separate_pair(
@@ -440,7 +446,7 @@ def separate_pair(
 def load_pair(split: Split, k: int, config: SettledTrain) -> list[tuple[np.ndarray, Side]]:
     """Load the pictures of pair k in one size, each with its side; label maps in exact colours."""
     pair, pictures = [], split.read(k)
-    sides = task_of(config).stored(config.source, config.target)
+    _, sides = stored_sides(config)
     for pixels, side in zip(pictures, sides, strict=True):
         pixels = snap_to_classes(pixels, side.classes)
         pair.append((resize(pixels, pictures[-1].shape[:2], side=side), side))
@@ -475,6 +481,9 @@ def load_for_jitter(split: CheckedSplit, k: int, config: Train) -> list[np.ndarr
 
 def jitter(stacked: tf.Tensor, config: Train, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Cut source and target out of a larger picture at random, and mirror them at random."""
+    counts, sides = stored_sides(config)
+    augmenting = tf.random.experimental.stateless_fold_in(seed, 2)
+    stacked = augment(stacked, counts, sides, config.augment, augmenting)
     height, width = picture_size(config)
     down, right, mirrored = tf.unstack(tf.random.stateless_uniform([3], seed))
     top_count, left_count = tf.unstack(tf.shape(stacked)[:2] - [height, width] + 1)

@@ -66,6 +66,10 @@ def check_types(options: Train) -> None:
             choices = get_args(kinds[0])
             same = [choice for choice in choices if is_a(value, type(choice)) and value == choice]
             rule, is_right = "one of " + ", ".join(map(str, choices)), bool(same)
+        elif get_origin(kinds[0]) is tuple and get_origin(get_args(kinds[0])[0]) is Literal:
+            choices = get_args(get_args(kinds[0])[0])
+            is_right = is_a(value, tuple) and all(each in choices for each in value)
+            rule = "any of " + ", ".join(choices)
         elif kind is int and name not in MAY_BE_ZERO:
             most = MOST_OF.get(name, MOST)
             rule = f"a whole number from 1 to {most:,}"

@@ -212,7 +212,7 @@ def refuse_another_run(new: dict, folder: Path) -> None:
 
 def report_changes(old: dict, new: dict) -> None:
     """Say which options that a run may change have changed."""
-    data = ("scale", "fit", "crop", "jitter", "flip", "seed")
+    data = ("scale", "fit", "crop", "jitter", "flip", "augment", "seed")
     losses = ("learning_rate", "learning_rate_decay_from", "beta_1", "l1_weight", "gan_loss")
     for field in (*data, "batch_size", *losses, "precision"):
         if old.get(field, new[field]) != new[field]:
