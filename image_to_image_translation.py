@@ -38,7 +38,6 @@ if __name__ == "__main__":  # the command asked for loads this file again, under
 
 # --- 2. Imports and constants ---------------------------------------------------------------------
 
-import hashlib
 import json
 import math
 import os
@@ -46,7 +45,7 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -80,6 +79,8 @@ from pix2pix.options import (
 from pix2pix.saved_options import (
     changed_fields,
     fill_in,
+    find_run,
+    older_options,
     read_config,
     refuse_another_run,
     report_changes,
@@ -110,6 +111,7 @@ from pix2pix.support.pair_folders import FilePair, find_pairs
 from pix2pix.support.panels import draw_panel
 from pix2pix.support.pictures import Kind, kind_of, resize, shown_parts, to_values
 from pix2pix.support.sides import PHOTOS, Side
+from pix2pix.support.splits import CheckedSplit, Split, mix
 from pix2pix.support.symptoms import warn
 from pix2pix.support.synthetic import SyntheticPair, synthetic_splits
 from pix2pix.support.tables import add_row, begin_table
@@ -180,61 +182,6 @@ def check_options(options: Train) -> None:
         require(not options.target_channels, options, "target_channels", "left to --task")
         require(options.labels in ("none", "auto"), options, "labels", "none with this --task")
         require(options.range != ("each",), options, "range", "auto or LOW HIGH with this --task")
-
-
-@dataclass(frozen=True)
-class Split:
-    """One split of a dataset: its pairs in order, and how to read one.
-
-    A pair has two pictures, A and B (a photo alone has one). `order` says which are used: (0, 1)
-    takes A as source and B as target, (1, 0) the reverse, and (0,) or (-1,) one as the photo."""
-
-    pairs: Sequence[FilePair | SyntheticPair]
-    order: tuple[int, ...]
-    problems: Sequence[str]  # a sentence for each file without a partner, or that cannot be read
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    @property
-    def names(self) -> list[str]:
-        """List what tells each pair from others, without reading it."""
-        return [pair.name for pair in self.pairs]
-
-    @property
-    def fingerprint(self) -> str:
-        """Return what tells this split from others: `400 pairs with fingerprint 1a2b3c4d`."""
-        digest = hashlib.sha256(os.fsencode("\n".join(self.names))).hexdigest()
-        return f"{len(self):,} pairs with fingerprint {digest[:8]}"
-
-    def number_of(self, k: int) -> int:
-        """Return the number of pair k among all pairs that were found, broken ones included."""
-        return k
-
-    def read(self, k: int) -> list[np.ndarray]:
-        """Read the pixels of pair k: source and target, or the photo."""
-        pictures = self.pairs[k].read()
-        return [pictures[place] for place in self.order]
-
-    def describe(self) -> list[Side]:
-        """Say what the files of source and target, or of the photo, are made of."""
-        sides = self.pairs[0].describe()
-        return [sides[place] for place in self.order]
-
-
-@dataclass(frozen=True)
-class CheckedSplit(Split):
-    """The sound pairs of a split, what they are like, and what is wrong with the others."""
-
-    numbers: Sequence[int]  # of the sound pairs, among all
-    sizes: Counter[tuple[int, int]]  # height and width of the target, or of the photo
-    kinds: Counter[tuple[Kind, ...]]  # of the pictures of a pair
-    nbytes: int  # of all pictures, as jitter gets them
-    resized: int  # how many sources are brought to the size of their targets
-
-    def number_of(self, k: int) -> int:
-        """Return the number of pair k among all pairs that were found, broken ones included."""
-        return self.numbers[k]
 
 
 def choose_order(task: Task, usual: str, direction: str) -> tuple[int, ...]:
@@ -1057,6 +1004,8 @@ def prepare(
     refuse_broken(splits, task_of(options).unit, options)
     if not checkpoints(folder):  # an older run may have been begun without a question
         check_layout(splits["train"], options)
+    if options.keep_old:
+        splits["train"] = mix(splits["train"], find_older_pairs(options), options.keep_old)
     config, decisions = settle_pictures(options, direction, splits["train"])
     derived = {  # in the order in which refuse_another_run looks for a difference
         "pairs": unchecked["train"].fingerprint,
@@ -1069,6 +1018,32 @@ def prepare(
     return splits, config, settings
 
 
+def find_older_pairs(options: Train) -> CheckedSplit:
+    """Find and check the training pairs of the run that --from names."""
+    older = older_options(options)
+    check_options(older)
+    unchecked, _ = find_splits(older)
+    checked = check_split(unchecked["train"], "older pairs", older)
+    refuse_broken({"train": checked}, task_of(older).unit, older)
+    return checked
+
+
+def carry_over(state: tf.train.Checkpoint, folder: Path) -> None:
+    """Begin with the networks of another run; the optimizers stay new."""
+    networks = {"generator": state.generator, "discriminator": state.discriminator}
+    if state.average is not state.generator:
+        networks["average"] = state.average
+    try:
+        path = checkpoints(folder)[-1]
+        status = tf.train.Checkpoint(**networks).restore(str(path))
+        status.expect_partial().assert_existing_objects_matched()
+    except (tf.errors.OpError, IndexError, ValueError, AssertionError) as error:
+        raise UserError(
+            f"--from {folder}: its networks cannot be used for these pictures with these options "
+            f"({first_line(error)}). Channels, classes, filters and depth must be the same."
+        ) from error
+
+
 def start_or_resume(
     config: Train, settings: dict, folder: Path, strategy: tf.distribute.Strategy
 ) -> tf.train.Checkpoint:
@@ -1078,7 +1053,9 @@ def start_or_resume(
     if is_writer(strategy):
         remove_half_written(folder)
         restore(state, folder)
-    data = ("dataset", "source_dir", "target_dir", "classes", "data_dir", "mirror")
+        if config.from_run and not checkpoints(folder):
+            carry_over(state, find_run(config.from_run))
+    data = ("dataset", "source_dir", "target_dir", "classes", "data_dir", "mirror", "from_run")
     places = (*data, "output", "name", "config")
     shared = {name: value for name, value in settings.items() if name not in places}
     start_alike(strategy, variables_of(state), state.noise, shared)  # workers may differ in places

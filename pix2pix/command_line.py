@@ -249,7 +249,6 @@ def refuse_other_choices(kind: type, arguments: Sequence[str]) -> None:
 
 def typed_fields(arguments: Sequence[str]) -> set[str]:
     """Name the fields of Train whose flags are among the arguments."""
-    flags = {argument.split("=")[0] for argument in arguments if argument.startswith("--")}
-    names = {flag.removeprefix("--").replace("-", "_") for flag in flags}
-    names |= {name.removeprefix("no_") for name in names}
-    return names & {field.name for field in fields(Train)}
+    typed = {argument.split("=")[0].replace("_", "-") for argument in arguments}
+    names = [field.name for field in fields(Train)]
+    return {name for name in names if typed & {flag(name), flag(f"no_{name}")}}

@@ -111,6 +111,9 @@ def check_data(options: Train) -> None:
     require(os.path.isdir(target or "."), options, "target_dir", "an existing folder")
     if bool(source) != bool(target):
         raise UsageError("--source-dir and --target-dir must be given together.")
+    require(0 <= options.keep_old < 1, options, "keep_old", "at least 0 and below 1")
+    if options.keep_old and not options.from_run:
+        raise UsageError("--keep-old needs --from, the run that the old pairs are of.")
     require(0 <= options.holdout < 1, options, "holdout", "at least 0 and below 1")
 
 

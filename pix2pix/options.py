@@ -214,6 +214,11 @@ class RunOptions(Options):
     """Steps between two checkpoints."""
     keep_checkpoints: int = 3
     """Only this many of the newest checkpoints are kept; one is about 690 MB at the defaults."""
+    from_run: Annotated[Unset[Path], tyro.conf.arg(name="from", metavar="RUN")] = None
+    """Begin a new run with the networks of this one, for other pairs or another direction: they
+    learn faster. What the networks are like is taken from there."""
+    keep_old: float = 0.0
+    """With --from: 0.2, say: the share of its own training pairs among all, against forgetting."""
     config: Unset[Path] = None
     """A config.json to start from; other options beat it."""
 
@@ -349,7 +354,7 @@ class ImportWeights(Options):
 
 def flag(field: str) -> str:
     """Spell a field of Train as on the command line."""
-    return "--" + field.replace("_", "-")
+    return "--" + ("from" if field == "from_run" else field.replace("_", "-"))
 
 
 def picture_size(options: Train) -> tuple[int, int]:

@@ -12,7 +12,15 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from pix2pix.option_checks import MOST, check_types, is_a
-from pix2pix.options import SettledTrain, Train, flag, run_folder, types_of
+from pix2pix.options import (
+    DataOptions,
+    NetworkOptions,
+    SettledTrain,
+    Train,
+    flag,
+    run_folder,
+    types_of,
+)
 from pix2pix.recipes import follow_recipe
 from pix2pix.support.sides import Side, side_from_saved
 from pix2pix.support.terminal import (
@@ -27,7 +35,7 @@ from pix2pix.support.terminal import (
 MOST_BYTES = 2**20  # of a config.json; it has one or two thousand
 MOST_CHANNELS = 1024  # of a picture
 DECIDED = ("direction", "source_channels", "target_channels", "depth")  # options, by the pictures
-ELSEWHERE = {"data_dir", "mirror"}  # places outside of a run: no file of another run names them
+ELSEWHERE = {"data_dir", "mirror", "from_run"}  # places that no file of another run may name
 LONGEST_NAME = 255  # bytes of a file or folder
 OLDER_RUNS = {  # what their config.json leaves out
     "labels": "none",
@@ -170,7 +178,8 @@ def fill_in(options: Train, given: set[str]) -> Train:
     not_taken = set(ELSEWHERE)
     if not options.config:
         if not path.exists():
-            return follow_recipe(options, given)
+            taken = networks_of_older(options, given)
+            return follow_recipe(replace(options, **taken), given | taken.keys())
         not_taken = {"output", "name"}  # the folder may have been moved since
     if "dataset" in given:
         not_taken |= {"source_dir", "target_dir"}
@@ -183,6 +192,37 @@ def fill_in(options: Train, given: set[str]) -> Train:
     if filled_in.recipe == saved.get("recipe", Train.recipe):  # which the run has followed already
         return filled_in
     return follow_recipe(filled_in, given)
+
+
+# --- A run that begins with the networks of another -----------------------------------------------
+
+
+def find_run(run: Path) -> Path:
+    """Return the folder of a run, which may be named by its path or, where runs are usually kept,
+    by its name alone."""
+    for folder in (run, Train.output / run):
+        if (folder / "config.json").exists():
+            return folder
+    raise UserError(f"--from {run}: no such run; name its folder, or a run in {Train.output}.")
+
+
+def networks_of_older(options: Train, given: set[str]) -> dict[str, object]:
+    """Return what the networks of the run that --from names are like, but for what is given."""
+    if not options.from_run:
+        return {}
+    saved = read_config(find_run(options.from_run) / "config.json")
+    values = saved_options(saved) | {"depth": saved["found"].get("depth") or saved.get("depth")}
+    of_networks = [field.name for field in fields(NetworkOptions)]
+    names = {"recipe", "image_size", "labels", *of_networks} - given
+    return {name: values[name] for name in names if name in values}
+
+
+def older_options(options: Train) -> Train:
+    """Return options for the pairs of the run that --from names."""
+    saved = read_config(find_run(options.from_run) / "config.json")
+    values, of_data = from_saved(saved), [field.name for field in fields(DataOptions)]
+    older = replace(options, **{name: getattr(values, name) for name in of_data})
+    return replace(older, direction=saved["found"].get("direction") or older.direction)
 
 
 # --- A run that goes on ---------------------------------------------------------------------------

@@ -1,0 +1,106 @@
+"""A run that begins with the networks of another: what it takes, what it refuses, what it mixes."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+from conftest import assert_same_weights, weights
+
+import image_to_image_translation as script
+from pix2pix.command_line import parse
+from pix2pix.options import run_folder
+from pix2pix.recipes import RECIPES
+from pix2pix.saved_options import older_options, read_config
+from pix2pix.support.terminal import UsageError, UserError
+
+
+@pytest.fixture
+def older(small):
+    """A finished run with an average, on made-up facades."""
+    config = dataclasses.replace(small, name="older", average_weights=0.9, generator_filters=5)
+    return script.train(config).folder
+
+
+def begin(small, older, **options):
+    """Options of a run that begins with the networks of an older one, as parsed from flags."""
+    typed = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    where = [f"--output={small.output}", f"--data-dir={small.data_dir}", "--precision=float32"]
+    rest = ["--steps=2", "--checkpoint-every=2", "--discriminator-filters=4", "--log-every=1"]
+    return parse(["train", *where, *rest, f"--from={older}", *typed])[1]
+
+
+def test_it_begins_with_both_networks_and_their_average(small, older, pair_folder):
+    options = begin(small, older, dataset=pair_folder, name="new")
+    assert (options.image_size, options.generator_filters, options.average_weights) == (32, 5, 0.9)
+    folder = run_folder(options)
+    splits, config, settings = script.prepare(options, folder)
+    state = script.start_or_resume(config, settings, folder, script.choose_strategy(1))
+    old = script.new_state(config)
+    script.restore(old, older)
+    for name in ("generator", "discriminator", "average"):
+        pairs = zip(getattr(state, name).weights, getattr(old, name).weights, strict=True)
+        for ours, theirs in pairs:
+            np.testing.assert_array_equal(ours, theirs)
+    assert int(state.step) == int(state.generator_optimizer.iterations) == 0
+    assert not any(np.any(m) for m in state.generator_optimizer._momentums)
+
+
+def test_it_stops_and_goes_on_without_the_older_run(small, older, pair_folder):
+    options = begin(small, older, dataset=pair_folder, name="whole", steps=4)
+    whole = script.train_as_told(options).folder
+    script.train_as_told(begin(small, older, dataset=pair_folder, name="parts", steps=2))
+    shutil.rmtree(older)
+    _, again = parse(["train", f"--output={small.output}", "--name=parts", "--steps=4"])
+    parts = script.train_as_told(again).folder
+    assert_same_weights(weights(parts, 4), weights(whole, 4))
+    assert read_config(parts / "config.json")["from_run"] == str(older)
+
+
+def test_size_and_direction_may_change(small, older):
+    options = begin(small, older, dataset="synthetic", name="wide", image_size="32x64")
+    assert script.train_as_told(options).exit_status == 0
+    options = begin(small, older, dataset="synthetic", name="back", direction="AtoB")
+    assert script.train_as_told(options).exit_status == 0
+
+
+def test_its_recipe_comes_with_it(small, pair_folder):
+    crisp = dataclasses.replace(small, **RECIPES["crisp"], recipe="crisp", name="older")
+    crisp = dataclasses.replace(crisp, labels="none", discriminator="patches")
+    older = script.train_as_told(crisp).folder
+    options = begin(small, older, dataset=pair_folder)
+    assert (options.recipe, options.upsampling, options.labels) == ("crisp", "resize", "none")
+
+
+@pytest.mark.parametrize(
+    "other", [{"generator_filters": 6}, {"discriminator_filters": 5}, {"upsampling": "resize"}]
+)
+def test_networks_that_do_not_fit_are_refused_in_a_line(small, older, other):
+    options = begin(small, older, dataset="synthetic", name="new", **other)
+    with pytest.raises(UserError, match="--from .*older: its networks cannot be used for these"):
+        script.train_as_told(options)
+    assert not list(run_folder(options).glob("ckpt-*"))
+
+
+def test_runs_that_are_not_there(small, tmp_path):
+    with pytest.raises(UserError, match="--from nowhere: no such run"):
+        begin(small, "nowhere", dataset="synthetic")
+    with pytest.raises(UsageError, match="--keep-old needs --from"):
+        script.check_options(dataclasses.replace(small, keep_old=0.2))
+
+
+def test_older_pairs_are_mixed_in_and_read_their_own_way(small, older, pair_folder):
+    options = begin(small, older, dataset=pair_folder, name="mixed", keep_old=0.25)
+    assert older_options(options).direction == "BtoA"
+    splits, config, _ = script.prepare(options, run_folder(options))
+    mixed = splits["train"]
+    assert (len(mixed), mixed.own) == (8, 6)  # two of eight are the older run's
+    drawn = script.find_splits(older_options(options))[0]["train"]
+    for k, place in ((6, 0), (7, 200)):  # evenly among its 400
+        for ours, theirs in zip(mixed.read(k), drawn.read(place), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    own = script.find_splits(options)[0]["train"]
+    np.testing.assert_array_equal(mixed.read(5)[0], own.read(5)[0])
+    folder = script.train_as_told(options).folder
+    assert len((folder / "training_pairs.txt").read_text().splitlines()) == 8
+    assert len(splits["val"]) == 2
