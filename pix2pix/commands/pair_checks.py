@@ -1,5 +1,5 @@
-"""What makes trainings fail, measured on pixels: pairs that are shifted, repeated or of one colour,
-and a direction that looks turned round.
+"""What makes trainings fail, measured on pixels: pairs that are shifted, repeated, of one colour or
+partly blank, and a direction that looks turned round.
 
 Each pair is measured once, by itself, on small grey pictures; what is told of a dataset follows
 from these few numbers. A thing is told only where it is almost certain: docs/TROUBLE.md has how the
@@ -31,6 +31,10 @@ SMALLEST_SHARE = 1 / 64  # of the height or width, likewise
 
 EVEN = 2 / 255  # by which neighbours may differ within an area of one colour
 LEVELS, LEVELS_OF_DRAWINGS = 128, 8  # of grey; and how many of them a label map or drawing has
+EXACT = 0.5 / 255  # by which pixels of one blank differ at most
+LEAST_BLANK = 0.03  # of a picture, that counts
+FEW = 0.1  # of the pictures: so many may have a blank, and nothing is told
+SAME_BLANK = 0.5  # overlap of a blank in the source with it, by their union: the source tells of it
 DRAWN, PAINTED = 0.5, 0.25  # shares of such areas: more in label maps, less in photos
 
 
@@ -48,6 +52,7 @@ class PairMeasures(NamedTuple):
     title: str
     sides: tuple[SideMeasures, ...]
     shift: tuple[float, float]  # pixels, down and right, of target against source; 0, 0 if unsure
+    blank: float = 0.0  # share of the target that is a blank the source does not have
 
 
 def measure_pair(title: str, pictures: Sequence[np.ndarray]) -> PairMeasures:
@@ -58,7 +63,8 @@ def measure_pair(title: str, pictures: Sequence[np.ndarray]) -> PairMeasures:
     shift = (0.0, 0.0)
     if len(sides) == 2 and not any(side.is_flat for side in sides):
         shift = find_shift(*steps, size=pictures[-1].shape[:2])
-    return PairMeasures(title, sides, shift)
+    blank = measure_blank(*greys) if len(greys) == 2 else 0.0
+    return PairMeasures(title, sides, shift, blank)
 
 
 def measure_side(grey: np.ndarray, steps: np.ndarray) -> SideMeasures:
@@ -168,6 +174,33 @@ def to_vectors(measures: Sequence[PairMeasures]) -> list[np.ndarray]:
     return vectors
 
 
+# --- Blank ----------------------------------------------------------------------------------------
+
+
+def measure_blank(source: np.ndarray, target: np.ndarray) -> float:
+    """Return the share of a grey target that has the very colour of one of its corners, as where a
+    photo was turned upright and filled up; 0 if the source has a like area there."""
+    blank = max(areas_of_corners(target), key=np.sum)
+    overlaps = [(blank & area).sum() / (blank | area).sum() for area in areas_of_corners(source)]
+    return float(blank.mean()) if max(overlaps) < SAME_BLANK else 0.0
+
+
+def areas_of_corners(grey: np.ndarray) -> list[np.ndarray]:
+    """Return, for each corner of a picture, where the picture has its colour."""
+    return [np.abs(grey - grey[y, x]) <= EXACT for y in (0, -1) for x in (0, -1)]
+
+
+def describe_blanks(pairs: Sequence[PairMeasures], name: str) -> Iterator[tuple[str, str]]:
+    """Say how many targets of a split have a blank, if they are more than a few and photos."""
+    blank = [
+        pair.title for pair in pairs if pair.blank >= LEAST_BLANK and not pair.sides[-1].is_flat
+    ]
+    many = len(blank) > FEW * len(pairs)
+    if many and np.median([pair.sides[-1].evenness for pair in pairs]) < PAINTED:
+        of_all = f"{len(blank):,} of {len(pairs):,} {name} targets"
+        yield "Blank", f"{of_all} have a blank corner that no source tells of, e.g. {blank[0]}"
+
+
 # --- Turned round ---------------------------------------------------------------------------------
 
 
@@ -210,6 +243,7 @@ def describe_findings(
             yield "Repeated", f"{of_all} are {text}"
     for name, pairs in measures.items():
         yield from describe_flat(pairs, name)
+        yield from describe_blanks(pairs, name)
 
 
 def describe_shift(shift: tuple[float, float]) -> str:

@@ -2,8 +2,9 @@
 
 After OASIS (Schönfeld et al., "You Only Need Adversarial Supervision for Semantic Image Synthesis",
 ICLR 2021), written from the paper: N classes and one more, every class of a label map weighing the
-same however few its pixels. Unlike there, with instance normalisation instead of spectral, 4×4
-convolutions, and without mixing real and generated images (docs/QUALITY.md says why).
+same however few its pixels. Unlike there, it has 4×4 convolutions, instance normalisation instead
+of spectral, half the filters on the way up, and no mixing of real with generated images.
+docs/QUALITY.md tells what that is worth.
 """
 
 from collections.abc import Callable
@@ -40,7 +41,7 @@ def build_class_discriminator(
     skips.pop()  # is x itself
     while skips:
         x = layers.UpSampling2D(2)(x)
-        x = convolution(layers.Conv2D, skips[-1].shape[-1], 1, True, kernel_size=3)(x)
+        x = convolution(layers.Conv2D, skips[-1].shape[-1] // 2, 1, True, kernel_size=3)(x)
         x = layers.LeakyReLU(0.2)(normalize(x))
         x = layers.Concatenate()([x, skips.pop()])
     x = layers.UpSampling2D(2)(x)

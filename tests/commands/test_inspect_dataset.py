@@ -31,7 +31,7 @@ def test_a_sound_dataset(small, pair_folder, capsys):
         "val       2 pairs: 40×40, source RGB, target RGB, 2 PNG",
         "test      1 pairs: 40×40, source RGB, target RGB, 1 PNG",
         "Options   --image-size 32 --source-channels 3 --target-channels 3 --generator-filters 4 "
-        "--discriminator-filters 4 --precision float32",
+        "--discriminator-filters 4 --average-weights 0.0 --precision float32",
         "Direction AtoB: left half (RGB) → right half (RGB) at 32×32",
         "Repeated  2 of 2 val pairs are in train too, or almost: 0.png as 0.png",
         "Repeated  1 of 1 test pairs are in train too, or almost: 0.png as 0.png",
@@ -85,7 +85,7 @@ def save_facades(folder: Path, split: str, numbers: range, margin: int = 0) -> N
 def findings_of(options: Inspect, capsys) -> list[str]:
     """What inspect finds in the pixels of a dataset."""
     inspect_dataset(options)
-    labels = ("Shifted", "Repeated", "Flat", "Checked", "Hint", "   ")
+    labels = ("Shifted", "Repeated", "Flat", "Blank", "Checked", "Hint", "   ")
     return [line for line in capsys.readouterr().out.splitlines() if line.startswith(labels)]
 
 

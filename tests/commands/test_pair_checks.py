@@ -144,6 +144,26 @@ def test_pictures_of_one_colour():
     assert told == [("Flat", "1 of 1 train photos have one colour only, e.g. 1.png")]
 
 
+# --- Blank ---
+
+
+def test_blanks_that_no_source_tells_of():
+    label_map, photo = draw(1)
+    wedge = np.add.outer(np.arange(photo.shape[0]), np.arange(photo.shape[1])) < 70
+    filled = photo.copy()
+    filled[wedge] = 0
+    measures = [measure_pair("a", [label_map, photo]), measure_pair("b", [label_map, filled])]
+    assert measures[1].blank == pytest.approx(wedge.mean(), abs=0.01)
+    told = dict(describe_findings({"train": measures}, "pairs"))
+    text = "1 of 2 train targets have a blank corner that no source tells of, e.g. b"
+    assert told["Blank"] == text
+    both = label_map.copy()
+    both[wedge] = 255
+    assert measure_pair("c", [both, filled]).blank == 0
+    drawings = [measure_pair("d", [photo, label_map])]
+    assert not list(describe_findings({"train": drawings}, "pairs"))
+
+
 # --- Turned round ---
 
 
