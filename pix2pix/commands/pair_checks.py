@@ -63,7 +63,8 @@ def measure_pair(title: str, pictures: Sequence[np.ndarray]) -> PairMeasures:
     shift = (0.0, 0.0)
     if len(sides) == 2 and not any(side.is_flat for side in sides):
         shift = find_shift(*steps, size=pictures[-1].shape[:2])
-    blank = measure_blank(*greys) if len(greys) == 2 else 0.0
+    is_whole = len(sides) == 2 and not sides[-1].is_flat
+    blank = measure_blank(*greys) if is_whole else 0.0
     return PairMeasures(title, sides, shift, blank)
 
 
@@ -192,9 +193,7 @@ def areas_of_corners(grey: np.ndarray) -> list[np.ndarray]:
 
 def describe_blanks(pairs: Sequence[PairMeasures], name: str) -> Iterator[tuple[str, str]]:
     """Say how many targets of a split have a blank, if they are more than a few and photos."""
-    blank = [
-        pair.title for pair in pairs if pair.blank >= LEAST_BLANK and not pair.sides[-1].is_flat
-    ]
+    blank = [pair.title for pair in pairs if pair.blank >= LEAST_BLANK]
     many = len(blank) > FEW * len(pairs)
     if many and np.median([pair.sides[-1].evenness for pair in pairs]) < PAINTED:
         of_all = f"{len(blank):,} of {len(pairs):,} {name} targets"
