@@ -1,0 +1,181 @@
+"""The table of docs/QUALITY.md: what each ingredient of a recipe is worth, and what it costs.
+
+    python benchmarks/recipes.py quality FOLDER --rows paper resize crisp --seeds 0 1
+    python benchmarks/recipes.py cost
+
+`quality` trains each row on the facades, going on where it stopped if it is given again, and prints
+how near generator and average come to the 100 val pairs at some steps. What they make of them goes
+into FOLDER/pictures, with the real ones at the same size, so that any measure of two folders of
+pictures (FID, KID) can be taken. `cost` takes steps of all rows
+in turn in one process, and prints their times next to the paper's. Compare only figures of one run.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tyro
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import image_to_image_translation as script
+from pix2pix.command_line import parse
+from pix2pix.saved_options import read_config, saved_options, settle
+from pix2pix.support.pictures import to_pixels
+from pix2pix.support.validation import measure
+
+SCRIPT = Path(script.__file__)
+LABELS = "--upsampling resize --labels source --discriminator classes"
+ROWS = {  # flags that differ from the paper's recipe
+    "paper": "",
+    "resize": "--upsampling resize",
+    "resize, labels": "--upsampling resize --labels source",
+    "resize, L1 30": "--upsampling resize --l1-weight 30",
+    "resize, least squares": "--upsampling resize --gan-loss least-squares",
+    "resize, hinge": "--upsampling resize --gan-loss hinge",
+    "classes, L1 100": LABELS,
+    "classes, L1 30": f"{LABELS} --l1-weight 30",
+    "classes, L1 10": f"{LABELS} --l1-weight 10",
+    "classes, L1 3": f"{LABELS} --l1-weight 3",
+    "crisp": "--recipe crisp",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What both commands have in common."""
+
+    rows: tuple[str, ...] = tuple(ROWS)
+    """Names of the table ROWS."""
+    image_size: int = 128
+    """Of the networks."""
+    filters: int = 32
+    """Of the first layers of both networks."""
+
+
+@dataclass(frozen=True)
+class Quality(Options):
+    """Train each row and print what it comes to."""
+
+    folder: tyro.conf.Positional[Path] = Path("recipes")
+    """Where runs and pictures go."""
+    seeds: tuple[int, ...] = (0, 1)
+    """Each row is trained once with each."""
+    steps: int = 10_000
+    """Of each training."""
+    every: int = 2_000
+    """Steps between two rows of the table, and two sets of pictures."""
+    data_dir: Path = Path("~/.keras/datasets/pix2pix")
+    """Where the facades are, or will be."""
+
+
+@dataclass(frozen=True)
+class Cost(Options):
+    """Take steps of all rows in turn, and print their times."""
+
+    steps: int = 20
+    """Steps of each row, after two to warm up."""
+
+
+def train_row(name: str, seed: int, options: Quality) -> Path:
+    """Train a row with a seed in a process of its own; return the run's folder."""
+    flags = (
+        f"train --dataset facades --data-dir {options.data_dir} --image-size {options.image_size} "
+        f"--generator-filters {options.filters} --discriminator-filters {options.filters} "
+        f"--steps {options.steps} --preview-every {options.every} --seed {seed} "
+        f"--checkpoint-every {options.every} --keep-checkpoints {options.steps} "
+        f"--output {options.folder} --name {name.replace(', ', '-').replace(' ', '-')}-{seed} "
+    )
+    arguments = (flags + ROWS[name]).split()
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([sys.executable, str(SCRIPT), *arguments], check=True, **quiet)
+    return script.run_folder(parse(arguments)[1])
+
+
+def write_pictures(pictures: np.ndarray, place: Path) -> None:
+    """Write pictures with values from -1 to 1 as numbered PNGs."""
+    place.mkdir(parents=True, exist_ok=True)
+    for k, pixels in enumerate(to_pixels(pictures)):
+        Image.fromarray(pixels).save(place / f"{k:03}.png")
+
+
+def measure_run(run: Path, folder: Path) -> Iterator[tuple[str, str, dict[str, float]]]:
+    """Write and measure what each checkpoint of a run, and its average, makes of the val pairs.
+
+    Yields the step, which network it is, and the means."""
+    saved = read_config(run / "config.json")
+    config = settle(script.Train(**saved_options(saved)), saved["found"])
+    val = script.find_splits(config)[0]["val"]
+    sources, targets = script.examples(val, range(len(val)), config)
+    write_pictures(targets, folder / "real")
+    state = script.new_state(config)
+    for path in script.checkpoints(run):
+        state.restore(str(path)).expect_partial()
+        for name in ("generator", "average"):
+            network = getattr(state, name)
+            made = tf.concat([script.generate(network, source[None]) for source in sources], axis=0)
+            step = path.name.removeprefix("ckpt-")
+            write_pictures(made, folder / run.name / f"{step}-{name}")
+            means = {key: float(np.mean(value)) for key, value in measure(targets, made).items()}
+            yield step, name, means
+
+
+def measure_quality(options: Quality) -> None:
+    """Train all rows, and print how near they come to the val pairs."""
+    print("| row | seed | step | network | L1 | PSNR | SSIM |")
+    print("|---|---|---|---|---|---|---|")
+    for seed in options.seeds:
+        for name in options.rows:
+            run = train_row(name, seed, options)
+            for step, network, means in measure_run(run, options.folder / "pictures"):
+                values = " | ".join(f"{mean:.4g}" for mean in means.values())
+                print(f"| {name} | {seed} | {step} | {network} | {values} |", flush=True)
+
+
+def measure_cost(options: Cost) -> None:
+    """Time the steps of all rows, in turn."""
+    steps, times = {}, {name: [] for name in options.rows}
+    for name in options.rows:
+        flags = (
+            f"synthetic --image-size {options.image_size} --generator-filters {options.filters} "
+            f"--discriminator-filters {options.filters} --output {os.devnull} {ROWS[name]}"
+        )
+        config = parse(["train", *flags.split()])[1]
+        splits, direction = script.find_splits(config)
+        few = replace(splits["train"], pairs=splits["train"].pairs[:4])
+        config, _ = script.settle_pictures(
+            config, direction, script.check_split(few, "few", config)
+        )
+        source, target = script.examples(few, [0], config)
+        step = tf.function(script.train_step.python_function, autograph=False)
+        steps[name] = (step, script.new_state(config), source, target, config)
+    for count in range(options.steps + 2):
+        for name, (step, *arguments) in steps.items():
+            start = time.perf_counter()
+            step(*arguments)["generator_total"].numpy()
+            if count >= 2:
+                times[name].append(time.perf_counter() - start)
+    medians = {name: float(np.median(durations)) for name, durations in times.items()}
+    first = next(iter(medians.values()))
+    print("| row | ms a step | of the first row's |\n|---|---|---|")
+    for name, median in medians.items():
+        print(f"| {name} | {1000 * median:.0f} | {median / first:.2f} |")
+
+
+def main() -> None:
+    """Do what is asked for."""
+    options = tyro.cli(Quality | Cost)
+    if isinstance(options, Cost):
+        measure_cost(options)
+    else:
+        measure_quality(options)
+
+
+if __name__ == "__main__":
+    main()
