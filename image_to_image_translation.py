@@ -180,7 +180,7 @@ def check_options(options: Train) -> None:
     if task.from_photos:
         require(not options.source_channels, options, "source_channels", "left to --task")
         require(not options.target_channels, options, "target_channels", "left to --task")
-        require(options.labels in ("none", "auto"), options, "labels", "none with this --task")
+        require(options.labels == "none", options, "labels", "none with this --task")
         require(options.range != ("each",), options, "range", "auto or LOW HIGH with this --task")
 
 
@@ -316,8 +316,7 @@ def find_sides(split: CheckedSplit, options: Train) -> list[Side]:
     titles, from_photos, sides = ("source", "target"), task_of(options).from_photos, []
     for place, (title, side) in enumerate(zip(titles, split.describe(), strict=False)):
         some = partial(some_pictures, split, place)
-        labels = "none" if from_photos else options.labels
-        side = with_classes(side, some(), options.classes, title, labels)
+        side = with_classes(side, some(), options.classes, title, options.labels)
         bits = max(kinds[place].bits for kinds in split.kinds)
         words = options.range or (("auto",) if bits == 32 and from_photos else ())
         sides.append(with_ranges(side, some(), words, title, bits))
@@ -572,13 +571,6 @@ def dropout_layers(generator: keras.Model) -> list[layers.Dropout]:
 # --- 5. Discriminator -----------------------------------------------------------------------------
 
 
-def names_classes(config: Train) -> bool:
-    """Tell whether the discriminator names the class of each pixel instead of judging patches."""
-    return config.discriminator == "classes" or (
-        config.discriminator == "auto" and bool(config.source.classes)
-    )
-
-
 def build_discriminator(config: Train) -> keras.Model:
     """Build the 70×70 PatchGAN: (source, image) to logits, one for each overlapping patch.
 
@@ -587,7 +579,7 @@ def build_discriminator(config: Train) -> keras.Model:
     source = keras.Input((*size, config.source_channels or 3), name="source")
     image = keras.Input((*size, config.target_channels or 3), name="image")
     classes = one_channel_per_class(source, config.source.classes)
-    if names_classes(config):
+    if config.discriminator == "classes":
         parts = (config.discriminator_filters, convolution, partial(normalize, config=config))
         return build_class_discriminator(source, image, classes, *parts)
     x = layers.Concatenate()([classes, image])  # paper: conditional, so it sees the source too
@@ -622,7 +614,7 @@ GAN_LOSSES = OTHER_GAN_LOSSES | {
 
 def gan_loss(config: Train) -> GanLoss:
     """Return the loss for a discriminator."""
-    return GAN_LOSSES["classes" if names_classes(config) else config.gan_loss]
+    return GAN_LOSSES["classes" if config.discriminator == "classes" else config.gan_loss]
 
 
 def generator_losses(

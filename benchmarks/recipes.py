@@ -44,6 +44,7 @@ ROWS = {  # flags that differ from the paper's recipe
     "classes, L1 10": f"{LABELS} --l1-weight 10",
     "classes, L1 3": f"{LABELS} --l1-weight 3",
     "crisp": "--recipe crisp",
+    "crisp-labels": "--recipe crisp-labels",
 }
 
 

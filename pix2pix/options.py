@@ -155,9 +155,9 @@ class NetworkOptions(Options):
     PyTorch code."""
     upsampling: Literal["transposed", "resize"] = "transposed"
     """resize: double the pixels and convolve, against checkerboard patterns."""
-    discriminator: Literal["patches", "classes", "auto"] = "patches"
+    discriminator: Literal["patches", "classes"] = "patches"
     """patches: the paper's PatchGAN. classes: for sources that are label maps, names the class of
-    each pixel, or finds it generated. auto: classes where the sources are label maps."""
+    each pixel, or finds it generated."""
     average_weights: float = 0.999
     """Previews and generator.keras use a moving average of the generator's weights, which keeps
     this share of itself at every step; 0: the weights as they are."""
@@ -167,9 +167,9 @@ class NetworkOptions(Options):
 class LearningOptions(Options):
     """How they learn."""
 
-    recipe: Literal["paper", "crisp"] = "paper"
-    """Other defaults all at once; flags beat them. paper: the paper's. crisp: what made better
-    pictures in the same time, docs/QUALITY.md."""
+    recipe: Literal["paper", "crisp", "crisp-labels"] = "paper"
+    """Other defaults all at once; flags beat them. paper: the paper's. crisp: for better pictures
+    in the same time; crisp-labels: where the sources are label maps. docs/QUALITY.md has both."""
     steps: int = 40_000
     """Train until this many steps are done, counted from the very first one."""
     batch_size: int = 1

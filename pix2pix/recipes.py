@@ -9,7 +9,13 @@ from pix2pix.options import Train
 
 RECIPES: dict[str, dict[str, object]] = {
     "paper": {},  # the defaults
-    "crisp": {"upsampling": "resize", "labels": "auto", "discriminator": "auto"},
+    "crisp": {"upsampling": "resize"},
+    "crisp-labels": {  # for sources that are label maps
+        "upsampling": "resize",
+        "labels": "source",
+        "discriminator": "classes",
+        "l1_weight": 3.0,
+    },
 }
 
 

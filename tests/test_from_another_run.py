@@ -66,10 +66,9 @@ def test_size_and_direction_may_change(small, older):
 
 def test_its_recipe_comes_with_it(small, pair_folder):
     crisp = dataclasses.replace(small, **RECIPES["crisp"], recipe="crisp", name="older")
-    crisp = dataclasses.replace(crisp, labels="none", discriminator="patches")
-    older = script.train_as_told(crisp).folder
+    older = script.train(crisp).folder
     options = begin(small, older, dataset=pair_folder)
-    assert (options.recipe, options.upsampling, options.labels) == ("crisp", "resize", "none")
+    assert (options.recipe, options.upsampling) == ("crisp", "resize")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pix2pix.recipes import RECIPES, follow_recipe
 from pix2pix.saved_options import read_config
 from pix2pix.support.terminal import UserError
 
-CRISP = RECIPES["crisp"]
+CRISP = RECIPES["crisp-labels"]
 
 
 def test_recipes_are_made_of_options():
@@ -23,9 +23,11 @@ def test_recipes_are_made_of_options():
 
 
 def test_flags_beat_a_recipe(small):
-    _, options = parse(["train", "synthetic", "--recipe", "crisp"])
+    _, options = parse(["train", "synthetic", "--recipe", "crisp-labels"])
     assert {name: getattr(options, name) for name in CRISP} == CRISP
-    _, options = parse(["train", "synthetic", "--recipe", "crisp", "--upsampling", "transposed"])
+    _, options = parse(
+        ["train", "synthetic", "--recipe", "crisp-labels", "--upsampling", "transposed"]
+    )
     assert options.upsampling == "transposed"
     assert options.labels == CRISP["labels"]
     _, options = parse(["train", "synthetic"])
@@ -33,16 +35,16 @@ def test_flags_beat_a_recipe(small):
 
 
 def test_a_run_remembers_what_its_recipe_was(small, capsys):
-    crisp = dataclasses.replace(small, recipe="crisp", generator_filters=5)
+    crisp = dataclasses.replace(small, recipe="crisp-labels", generator_filters=5)
     folder = script.train(crisp).folder
-    assert "Recipe    crisp; also --recipe paper" in capsys.readouterr().out
+    assert "Recipe    crisp-labels; also --recipe paper" in capsys.readouterr().out
     saved = read_config(folder / "config.json")
     assert {name: saved[name] for name in CRISP} == CRISP
     where = ["--output", str(small.output), "--name", "synthetic"]
     _, options = parse(["train", *where])
-    assert options.recipe == "crisp"
+    assert options.recipe == "crisp-labels"
     assert {name: getattr(options, name) for name in CRISP} == CRISP
-    _, options = parse(["train", *where, "--recipe", "crisp", "--steps", "6"])
+    _, options = parse(["train", *where, "--recipe", "crisp-labels", "--steps", "6"])
     assert run_folder(options) == folder
     script.train_as_told(options)
     _, options = parse(["train", *where, "--recipe", "paper", "--steps", "8"])
@@ -52,18 +54,18 @@ def test_a_run_remembers_what_its_recipe_was(small, capsys):
 
 
 def test_what_a_run_changed_of_its_recipe_stays_changed(small):
-    where = ["--output", str(small.output), "--name", "odd"]
-    _, options = parse(["train", "synthetic", *where, "--recipe", "crisp", "--labels", "none"])
-    assert options.labels == "none"
-    odd = dataclasses.replace(small, **CRISP | {"name": "odd", "recipe": "crisp", "labels": "none"})
-    script.train_as_told(odd)
-    _, options = parse(["train", *where, "--recipe", "crisp"])
-    assert options.labels == "none"
-    assert options.upsampling == "resize"
+    where = ["--output", str(small.output), "--name", "odd", "--recipe", "crisp-labels"]
+    _, options = parse(["train", "synthetic", *where, "--upsampling", "transposed"])
+    assert options.upsampling == "transposed"
+    odd = CRISP | {"name": "odd", "recipe": "crisp-labels", "upsampling": "transposed"}
+    script.train_as_told(dataclasses.replace(small, **odd))
+    _, options = parse(["train", *where])
+    assert options.upsampling == "transposed"
+    assert options.discriminator == "classes"
 
 
 def test_another_recipe_takes_back_what_the_first_one_set():
-    config = follow_recipe(Train(recipe="crisp", steps=7), {"steps"})
+    config = follow_recipe(Train(recipe="crisp-labels", steps=7), {"steps"})
     back = follow_recipe(dataclasses.replace(config, recipe="paper"), {"recipe"})
     assert back == Train(steps=7)
 

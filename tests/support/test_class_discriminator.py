@@ -10,7 +10,6 @@ import tensorflow as tf
 
 import image_to_image_translation as script
 from pix2pix.options import SettledTrain, Train
-from pix2pix.saved_options import fill_in
 from pix2pix.support.class_discriminator import possible_halvings, weigh_classes
 from pix2pix.support.sides import LabelClass, Side
 from pix2pix.support.terminal import UsageError
@@ -105,19 +104,3 @@ def test_a_run_with_it_resumes_exactly_and_must_keep_it(small):
 def test_it_is_for_label_maps_alone(small):
     with pytest.raises(UsageError, match="--labels source"):
         script.train(dataclasses.replace(small, discriminator="classes"))
-    auto = dataclasses.replace(small, discriminator="auto")
-    assert not script.names_classes(auto)
-
-
-def test_the_recipe_takes_it_where_it_can(small, pair_folder):
-    options = dataclasses.replace(small, recipe="crisp")
-    config = fill_in(options, {"recipe", "dataset", "image_size", "output"})
-    splits, direction = script.find_splits(config)
-    checked = script.check_splits(splits, config)
-    settled, _ = script.settle_pictures(config, direction, checked["train"])
-    assert script.names_classes(settled)  # synthetic facades have label maps
-    noise = dataclasses.replace(config, dataset=str(pair_folder))
-    splits, direction = script.find_splits(noise)
-    checked = script.check_splits(splits, noise)
-    settled, _ = script.settle_pictures(noise, direction, checked["train"])
-    assert not script.names_classes(settled)
