@@ -44,6 +44,10 @@ from pix2pix.support.terminal import UserError, say_row
 DRAWS = (1, 2, 3)  # of the jitter of each pair, on the contact sheet
 LEGEND_CELL = 24, 130  # height and width in pixels of a class below it
 LEGEND_FONT = 14  # pixels
+HINTS_AT_LABELS = {
+    "source": "try --recipe crisp-labels",
+    "target": "--labels target takes it for one",
+}
 ROWS = 3  # pairs on the contact sheet, at most
 
 
@@ -157,7 +161,7 @@ def find_labels(split: CheckedSplit, config: SettledTrain) -> dict[str, tuple[La
         if not classes:
             continue
         legends[title] = classes
-        hint = "" if side.classes else f"; --labels {title} takes it for one"
+        hint = "" if side.classes else f"; {HINTS_AT_LABELS[title]}"
         say_row("Labels", f"{title} is a label map of {len(classes)} classes{hint}")
     return legends
 
