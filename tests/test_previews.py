@@ -48,15 +48,16 @@ def test_a_preview_is_what_the_generator_makes(small, monkeypatch):
     drawn = {}
     monkeypatch.setattr(script, "draw_panel", lambda path, columns: drawn.update(columns))
     state = script.new_state(small)
-    examples = script.examples(script.find_splits(small)[0]["val"], (0, 1, 2), small)
+    pairs = script.examples(script.find_splits(small)[0]["val"], (0, 1, 2), small)
+    examples = script.HeldOut("val", *pairs, validation=None)
     small.output.mkdir()
     script.save_preview(state, examples, small.output, small)
     assert list(drawn) == ["Input", "Ground truth"]  # of no use before the first step
     state.step.assign(3)
     assert script.save_preview(state, examples, small.output, small).name == "step-000003.png"
     assert list(drawn) == ["Input", "Ground truth", "Prediction"]
-    np.testing.assert_array_equal(drawn["Input"], examples[0])
-    np.testing.assert_array_equal(drawn["Ground truth"], examples[1])
-    expected = state.generator(examples[0], training=False)
+    np.testing.assert_array_equal(drawn["Input"], examples.sources)
+    np.testing.assert_array_equal(drawn["Ground truth"], examples.targets)
+    expected = state.generator(examples.sources, training=False)
     np.testing.assert_allclose(drawn["Prediction"], expected, atol=1e-5)
     assert tf.reduce_max(tf.abs(expected)) <= 1

@@ -87,7 +87,8 @@ def test_metrics_are_means_and_tensorboard_has_them_at_true_steps(small, finishe
                 seen.setdefault(value.tag, []).append((event.step, value))
     tags = {f"loss/{name}" for name in script.LOSSES}
     named = {tag for tag in seen if not tag.startswith("_hparams_")}  # if TensorBoard is there
-    tags |= {"validation/l1", "validation/psnr", "validation/ssim"}
+    measures = ("l1", "psnr", "ssim", "variety", "grid", "spot")
+    tags |= {f"validation/{name}" for name in measures}
     assert named == tags | {"steps_per_second", "preview", "options/text_summary"}
     l1 = [(step, value.simple_value) for step, value in seen["loss/generator_l1"]]
     np.testing.assert_allclose(l1, rows[:, [0, 3]], rtol=1e-4)

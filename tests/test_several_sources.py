@@ -17,7 +17,7 @@ from pix2pix.options import Evaluate, Export, Train, Translate
 from pix2pix.support.label_maps import palette_of
 from pix2pix.support.pair_folders import find_pairs
 from pix2pix.support.picture_files import read_picture
-from pix2pix.support.pictures import shown_parts
+from pix2pix.support.pictures import shown_parts, to_pixels
 from pix2pix.support.sides import LabelClass, Part, Side
 from pix2pix.support.synthetic import synthetic_splits
 from pix2pix.support.terminal import UserError
@@ -184,9 +184,9 @@ def test_labels_of_a_source_are_jittered_without_new_colours(facades, small):
     assert found["source"]["classes"][0] == str(classes[0])
     palette = {tuple(colour) for colour in palette_of(classes).tolist()}
     source, target = next(iter(script.batches(split, config, 0)))
-    colours = script.to_pixels(source[0]).reshape(-1, 3)
+    colours = to_pixels(source[0]).reshape(-1, 3)
     assert {tuple(colour) for colour in colours.tolist()} <= palette
-    assert len(np.unique(script.to_pixels(target[0]).reshape(-1, 3), axis=0)) > 200
+    assert len(np.unique(to_pixels(target[0]).reshape(-1, 3), axis=0)) > 200
     generator = script.build_generator(config)
     first = next(layer for layer in generator.layers if layer.weights)
     assert first.kernel.shape[2] == len(classes)
