@@ -718,13 +718,13 @@ def hold_out(splits: dict[str, CheckedSplit], state: tf.train.Checkpoint, config
     networks = {SHOWN: state.average}
     if state.average is not state.generator:
         networks["generator_"] = state.generator
-    time = VALIDATION_TIME * config.preview_every * config.batch_size  # as steps of one pair
+    steps = VALIDATION_TIME * config.preview_every * config.batch_size  # of one pair
     count = 0 if name == "train" else min(len(splits[name]), config.validate)
     validation = Validation(
         networks,
         generate,
         load=lambda k: examples(splits[name], [k], config),
-        count=min(count, int(time * STEP_BY_VALIDATION / len(networks))),
+        count=min(count, int(steps * STEP_BY_VALIDATION / len(networks))),
         table=run_folder(config) / "validation.csv",
     )
     return HeldOut(name, *first_examples(splits[name], config), validation)
@@ -995,15 +995,16 @@ def prepare(
     unchecked, direction = find_splits(options)
     splits = check_splits(unchecked, options)
     refuse_broken(splits, task_of(options).unit, options)
+    own_pairs = splits["train"]
     if not checkpoints(folder):  # an older run may have been begun without a question
-        check_layout(splits["train"], options)
+        check_layout(own_pairs, options)
     if options.keep_old:
-        splits["train"] = mix(splits["train"], find_older_pairs(options), options.keep_old)
+        splits["train"] = mix(own_pairs, find_older_pairs(options), options.keep_old)
     config, decisions = settle_pictures(options, direction, splits["train"])
     derived = {  # in the order in which refuse_another_run looks for a difference
         "pairs": unchecked["train"].fingerprint,
         **decisions,
-        "pair_shape": pair_shape(splits["train"], config),
+        "pair_shape": pair_shape(own_pairs, config),
     }
     settings = to_saved(options) | {"found": derived}
     if holds_run(folder):

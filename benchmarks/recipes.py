@@ -6,8 +6,8 @@
 `quality` trains each row on the facades, going on where it stopped if it is given again, and prints
 how near generator and average come to the 100 val pairs at some steps. What they make of them goes
 into FOLDER/pictures, with the real ones at the same size, so that any measure of two folders of
-pictures (FID, KID) can be taken. `cost` takes steps of all rows
-in turn in one process, and prints their times next to the paper's. Compare only figures of one run.
+pictures (FID, KID) can be taken. `cost` takes steps of all rows in turn in one process, and prints
+their times next to the first one's. Compare only figures of one run.
 """
 
 import os

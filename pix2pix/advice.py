@@ -81,9 +81,9 @@ def announce(
 
 
 def describe_recipe(name: str) -> str:
-    """Name a recipe and the others, and where they are compared."""
-    others = ", ".join(f"--recipe {other}" for other in RECIPES if other != name)
-    return f"{name}; also {others}: docs/QUALITY.md compares them"
+    """Name a recipe, and say where to read about the others."""
+    others = " and ".join(other for other in RECIPES if other != name)
+    return f"{name} ({others}: docs/QUALITY.md)"
 
 
 def describe_direction(files: Sequence[Path], task: Task, config: Train) -> str:

@@ -384,6 +384,12 @@ def dataset_name(options: Train) -> str:
     return options.dataset
 
 
+def places_of_run(run: Path) -> tuple[Path, Path]:
+    """List where a run may be that is named by its path or, where runs are usually kept, by its
+    name alone."""
+    return run, Train.output / run
+
+
 def run_folder(options: Train) -> Path:
     """Return the folder in which the run lives."""
     folders = [options.dataset]

@@ -18,6 +18,7 @@ from pix2pix.options import (
     SettledTrain,
     Train,
     flag,
+    places_of_run,
     run_folder,
     types_of,
 )
@@ -198,9 +199,8 @@ def fill_in(options: Train, given: set[str]) -> Train:
 
 
 def find_run(run: Path) -> Path:
-    """Return the folder of a run, which may be named by its path or, where runs are usually kept,
-    by its name alone."""
-    for folder in (run, Train.output / run):
+    """Return the folder of the run that --from names, by its path or its name."""
+    for folder in places_of_run(run):
         if (folder / "config.json").exists():
             return folder
     raise UserError(f"--from {run}: no such run; name its folder, or a run in {Train.output}.")
@@ -252,7 +252,7 @@ def refuse_another_run(new: dict, folder: Path) -> None:
 
 def report_changes(old: dict, new: dict) -> None:
     """Say which options that a run may change have changed."""
-    data = ("scale", "fit", "crop", "jitter", "flip", "augment", "seed")
+    data = ("scale", "fit", "crop", "jitter", "flip", "augment", "keep_old", "seed")
     losses = ("learning_rate", "learning_rate_decay_from", "beta_1", "l1_weight", "gan_loss")
     for field in (*data, "batch_size", *losses, "precision"):
         if old.get(field, new[field]) != new[field]:

@@ -37,7 +37,7 @@ def test_flags_beat_a_recipe(small):
 def test_a_run_remembers_what_its_recipe_was(small, capsys):
     crisp = dataclasses.replace(small, recipe="crisp-labels", generator_filters=5)
     folder = script.train(crisp).folder
-    assert "Recipe    crisp-labels; also --recipe paper" in capsys.readouterr().out
+    assert "Recipe    crisp-labels (paper and crisp: docs/QUALITY.md)" in capsys.readouterr().out
     saved = read_config(folder / "config.json")
     assert {name: saved[name] for name in CRISP} == CRISP
     where = ["--output", str(small.output), "--name", "synthetic"]

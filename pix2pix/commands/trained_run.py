@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from image_to_image_translation import check_options, dropout_layers, task_of
 from pix2pix.commands.archive_checks import NETWORK, check_archive, check_network
-from pix2pix.options import SettledTrain, Train
+from pix2pix.options import SettledTrain, Train, places_of_run
 from pix2pix.saved_options import from_saved, read_config, settle
 from pix2pix.support.pictures import Kind, to_values
 from pix2pix.support.tasks import Task
@@ -53,9 +53,8 @@ class TrainedRun:
 
 
 def find_generator(run: Path) -> Path:
-    """Return the generator.keras of a run, which may be named by its path or, where runs are
-    usually kept, by its name alone."""
-    places = (run, Train.output / run)
+    """Return the generator.keras of a run, which may be named by its path or its name."""
+    places = places_of_run(run)
     for place in places:
         file = place / "generator.keras" if place.is_dir() else place
         if file.is_file():

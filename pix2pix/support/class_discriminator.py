@@ -13,7 +13,6 @@ import keras
 from keras import layers, ops
 
 Tensor = keras.KerasTensor
-MOST_HALVINGS = 5
 MULTIPLES = (1, 2, 4, 8, 8)  # of the filters, from the first halving to the last
 
 
@@ -31,7 +30,9 @@ def build_class_discriminator(
     class. The result is [batch, height, width, 2]: the logarithm of the probability of the pixel's
     own class, weighted so that all classes count alike, and that of "generated"."""
     x, skips = image, []
-    for multiple in MULTIPLES[: possible_halvings(image)]:
+    for multiple in MULTIPLES:
+        if any(side % 2 for side in x.shape[1:3]):
+            break  # doubling would not bring an odd map back
         x = convolution(layers.Conv2D, filters * multiple, 2, True)(x)
         if skips and min(x.shape[1:3]) > 1:  # not the first; nor 1×1, which would become 0
             x = normalize(x)
@@ -51,21 +52,13 @@ def build_class_discriminator(
     return keras.Model([source, image], verdicts, name="discriminator")
 
 
-def possible_halvings(image: Tensor) -> int:
-    """Count how often both sides of an image can be halved without a remainder, up to a limit."""
-    count = 0
-    while count < MOST_HALVINGS and all(side % 2 ** (count + 1) == 0 for side in image.shape[1:3]):
-        count += 1
-    return count
-
-
 def weigh_classes(logits: Tensor, classes: Tensor) -> Tensor:
     """Return log p(own class), weighted, and log p("generated") of each pixel."""
-    probabilities = ops.log_softmax(logits, axis=-1)  # their logarithms
-    of_own = ops.sum(probabilities[..., :-1] * classes, axis=-1)
+    log_p = ops.log_softmax(logits, axis=-1)
+    of_own = ops.sum(log_p[..., :-1] * classes, axis=-1)
     pixels = ops.sum(classes, axis=(1, 2), keepdims=True)  # of each class, in each label map
     present = ops.cast(pixels > 0, "float32")
     size = classes.shape[1] * classes.shape[2]
     share = size / ops.sum(present, axis=-1, keepdims=True)  # of each, were all equally large
     weights = ops.sum(classes * share / ops.maximum(pixels, 1), axis=-1)  # 1 on average
-    return ops.stack([weights * of_own, probabilities[..., -1]], axis=-1)
+    return ops.stack([weights * of_own, log_p[..., -1]], axis=-1)

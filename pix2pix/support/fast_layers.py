@@ -80,7 +80,8 @@ class FastLayer(layers.Layer):
 
 
 def is_plain_convolution(layer: keras.Operation, stride: int, size: int = 4) -> bool:
-    """Tell whether a layer is a 4×4 convolution, or its transpose, of an even map; no more."""
+    """Tell whether a layer is a convolution of such a stride and size, or its transpose, and no
+    more, of a map that the stride divides."""
     if not isinstance(layer, layers.Conv2D | layers.Conv2DTranspose):
         return False
     shape = (layer.kernel_size, layer.strides, layer.dilation_rate)
@@ -90,6 +91,11 @@ def is_plain_convolution(layer: keras.Operation, stride: int, size: int = 4) -> 
         return False
     large = layer.output if isinstance(layer, layers.Conv2DTranspose) else layer.input
     return all(side is not None and side % stride == 0 for side in large.shape[1:3])
+
+
+def squared(matrix: np.ndarray) -> np.ndarray:
+    """Return the matrix that does the same to rows and columns of a flattened square."""
+    return np.kron(matrix, matrix).astype(np.float32)
 
 
 # --- Windows --------------------------------------------------------------------------------------
@@ -259,8 +265,7 @@ def list_of_pixels(kernel: tf.Tensor) -> tf.Tensor:
 # the map before it was doubled, of less than half the products. Along one direction a pixel reaches
 # four of the large map, through the weights a, b, c of the kernel as c, b + c, a + b and a.
 
-OF_DOUBLED = np.float32([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])  # [4, 3]
-OF_DOUBLED = np.kron(OF_DOUBLED, OF_DOUBLED)  # along both: [16, 9]
+OF_DOUBLED = squared(np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]]))  # [16, 9]
 
 
 def is_doubling(layer: keras.Operation) -> bool:
@@ -299,10 +304,9 @@ class DoubledConvolution(FastLayer):
 
 @tf.custom_gradient
 def doubled_convolution(small: tf.Tensor, kernel: tf.Tensor) -> tuple:
-    """Double a small map and convolve it; what is added up are products here, fewer than weights.
+    """Double a map [batch, height, width, c] and convolve it with a kernel [3, 3, c, n].
 
-    From [batch, height, width, c] to [batch, 2 · height, 2 · width, n]; the kernel is
-    [3, 3, c, n]."""
+    On a small map it is cheaper to add up products of the nine weights than the weights."""
     _, height, width, channels = small.shape
     windows = Windows(height, width, size=4, stride=2)
     pixels = tf.reshape(small, [-1, height * width, channels])
@@ -341,11 +345,6 @@ def evaluation(coefficients: int) -> np.ndarray:
     """Return E(coefficients), [6, coefficients]."""
     at_infinity = np.eye(coefficients)[-1:]
     return np.concatenate([np.vander(POINTS, coefficients, increasing=True), at_infinity])
-
-
-def squared(matrix: np.ndarray) -> np.ndarray:
-    """Return the matrix that does the same to rows and columns of a flattened square."""
-    return np.kron(matrix, matrix).astype(np.float32)
 
 
 OF_KERNEL = squared(evaluation(4))  # [36, 16]

@@ -91,10 +91,10 @@ def mix(split: CheckedSplit, older: CheckedSplit, share: float) -> MixedSplit:
         order=split.order,
         problems=split.problems,
         numbers=[*split.numbers, *(older.numbers[place] for place in places)],
-        sizes=split.sizes + older.sizes,
+        sizes=split.sizes,  # what is told of the pairs is told of the new ones
         kinds=split.kinds + older.kinds,
-        nbytes=split.nbytes + older.nbytes * count // max(1, len(older)),
-        resized=split.resized + older.resized,
+        nbytes=split.nbytes + older.nbytes * count // len(older),
+        resized=split.resized,
         own=len(split),
         older_order=older.order,
     )

@@ -118,13 +118,13 @@ def learns_by_heart(metrics: Columns, validation: Columns) -> bool:
     steps, l1 = np.array(validation.get("step", [])), np.array(validation.get("l1", []))
     if len(l1) < 2 * IN_A_ROW:
         return False
-    best = int(l1.argmin())
-    long = steps[-1] - steps[best] >= max(LONG, steps[-1] / 2)
-    worse = bool((l1[-IN_A_ROW:] > WORSE * l1[best]).all())
+    best, now = steps[l1.argmin()], steps[-1]
+    is_long = now - best >= max(LONG, now / 2)
+    is_worse = (l1[-IN_A_ROW:] > WORSE * l1.min()).all()
     trained_at, trained = np.array(metrics["step"]), np.array(metrics["generator_l1"])
-    before = trained[trained_at <= steps[best]]
-    falls = len(before) > 0 and trained[-len(before) :].mean() < before[-len(before) // 2 :].mean()
-    return bool(long and worse and falls)
+    until_best, lately = trained[trained_at <= best], trained[trained_at > (best + now) / 2]
+    falls = len(until_best) > 0 and lately.mean() < until_best[-len(lately) :].mean()
+    return bool(is_long and is_worse and falls)
 
 
 def resembles_itself(_metrics: Columns, validation: Columns) -> bool:
