@@ -650,8 +650,8 @@ def discriminator_losses(
 
 
 def update_average(state: tf.train.Checkpoint, config: Train) -> None:
-    """Move the average of the generator's weights a little towards what they are now: not in the
-    paper, but better pictures at every step (docs/QUALITY.md), and nothing else depends on it.
+    """Move the average of the generator's weights a little towards what they are now. It is not in
+    the paper, but mostly makes better pictures (docs/QUALITY.md), and training is the same without.
 
     At first it spans few steps, so that the initial weights are forgotten."""
     done = tf.cast(state.step, tf.float32)

@@ -213,7 +213,7 @@ class RunOptions(Options):
     checkpoint_every: int = 5_000
     """Steps between two checkpoints."""
     keep_checkpoints: int = 3
-    """Only this many of the newest checkpoints are kept; one is about 910 MB at the defaults."""
+    """Only this many of the newest checkpoints are kept; one is about 900 MB at the defaults."""
     from_run: Annotated[Unset[Path], tyro.conf.arg(name="from", metavar="RUN")] = None
     """Begin a new run with the networks of this one, for other pairs or another direction: they
     learn faster. What the networks are like is taken from there."""

@@ -24,8 +24,8 @@ STILL = 0.1  # of the targets' change from picture to picture: less is no change
 IN_A_ROW = 3  # previews that must show it
 LONG = 2_000  # steps
 
-LEAST_VARIETY = 0.2  # of the targets' own; facades have 0.55 to 0.75
-MOST_GRID = 3.0  # times the spectrum around; photos and networks that resize have about 1
+LEAST_VARIETY = 0.2  # of the targets' own; facades have 0.41 to 0.80
+MOST_GRID = 3.0  # times the spectrum around; photos and networks that resize have 0.5 to 1.3
 MOST_SPOT = 0.4  # of the values' range from -1 to 1
 ALWAYS_RIGHT = 0.99  # of the patches
 WORSE = 1.03  # times the best L1
