@@ -136,6 +136,10 @@ from pix2pix.support.validation import SHOWN, Validation
 CACHE_BYTES = 2 * 2**30  # training pictures stay in memory once they are read, if not more
 BATCHES_AHEAD = 4  # made while a step is taken
 JITTER_SCALE = 286 / 256  # paper: pictures are enlarged to 286×286, for 256×256
+BORDER = [[0, 0], [1, 1], [1, 1], [0, 0]]  # a pixel around each map
+SMALLEST_MIRRORED = (
+    16  # pixels: smaller maps end in zeros, which tell where in the picture they are
+)
 PICTURES_ASKED = 100  # about classes and ranges: at least, or all where there are fewer
 PREVIEW_PAIRS = 3  # in a preview, at most
 STEPS_BEFORE_HINT = 10  # by which the time of the others is known
@@ -518,14 +522,37 @@ def needs_bias(config: Train) -> bool:
     return config.normalization in ("none", "plain-instance")
 
 
+def has_mirrored_border(smaller: Sequence[int], config: Train) -> bool:
+    """Tell whether a map, [batch, height, width, channels], is continued beyond its border.
+
+    Of a layer's two maps it is the smaller one's size that decides."""
+    return config.padding == "reflect" and min(smaller[1:3]) >= SMALLEST_MIRRORED
+
+
+def downsample(
+    x: keras.KerasTensor, filters: int, use_bias: bool, config: Train
+) -> keras.KerasTensor:
+    """Halve height and width."""
+    batch, height, width, _ = x.shape
+    if has_mirrored_border((batch, height // 2, width // 2), config):
+        x = keras.ops.pad(x, BORDER, "reflect")
+        return convolution(layers.Conv2D, filters, 2, use_bias, padding="valid")(x)
+    return convolution(layers.Conv2D, filters, 2, use_bias)(x)
+
+
 def upsample(
     x: keras.KerasTensor, filters: int, use_bias: bool, config: Train
 ) -> keras.KerasTensor:
     """Double height and width."""
+    mirrored = has_mirrored_border(x.shape, config)
+    if mirrored:
+        x = keras.ops.pad(x, BORDER, "reflect")
     if config.upsampling == "resize":  # every pixel is made from equally many, so no checkerboard
         x = layers.UpSampling2D(2)(x)
-        return convolution(layers.Conv2D, filters, 1, use_bias, kernel_size=3)(x)
-    return convolution(layers.Conv2DTranspose, filters, 2, use_bias)(x)
+        x = convolution(layers.Conv2D, filters, 1, use_bias, kernel_size=3)(x)
+    else:
+        x = convolution(layers.Conv2DTranspose, filters, 2, use_bias)(x)
+    return layers.Cropping2D(2)(x) if mirrored else x
 
 
 def build_generator(config: Train) -> keras.Model:
@@ -542,7 +569,7 @@ def build_generator(config: Train) -> keras.Model:
     for level, count in enumerate(filters):  # C64-C128-C256-C512-C512-C512-C512-C512
         if level > 0:
             x = layers.LeakyReLU(0.2)(x)
-        x = convolution(layers.Conv2D, count, 2, use_bias=biased)(x)
+        x = downsample(x, count, biased, config)
         if 0 < level < depth - 1:  # paper: not the first; nor the last, where 1×1 would become 0
             x = normalize(x, config)
         skips.append(x)  # [batch, height / 2^(level+1), width / 2^(level+1), count]

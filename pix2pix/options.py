@@ -155,6 +155,9 @@ class NetworkOptions(Options):
     PyTorch code."""
     upsampling: Literal["transposed", "resize"] = "transposed"
     """resize: double the pixels and convolve, against checkerboard patterns."""
+    padding: Literal["zeros", "reflect"] = "zeros"
+    """What the generator's convolutions meet beyond the border of large maps: zeros, as in the
+    paper, or the map mirrored, against dark borders."""
     discriminator: Literal["patches", "classes"] = "patches"
     """patches: the paper's PatchGAN. classes: for sources that are label maps, names the class of
     each pixel, or finds it generated."""

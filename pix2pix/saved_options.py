@@ -40,6 +40,7 @@ ELSEWHERE = {"data_dir", "mirror", "from_run"}  # places that no file of another
 LONGEST_NAME = 255  # bytes of a file or folder
 OLDER_RUNS = {  # what their config.json leaves out
     "labels": "none",
+    "padding": "zeros",
     "discriminator": "patches",
     "source": {},
     "target": {},
@@ -234,7 +235,8 @@ def refuse_another_run(new: dict, folder: Path) -> None:
     old = read_config(folder / "config.json")
     old_values, new_values = {**old, **old["found"]}, {**new, **new["found"]}
     same = ("task", "image_size", "generator_filters", "discriminator_filters", "normalization")
-    for name in (*same, "upsampling", "discriminator", "average_weights", "labels", *new["found"]):
+    same += ("upsampling", "padding", "discriminator", "average_weights", "labels", *new["found"])
+    for name in same:
         now = new_values[name]
         before = old_values.get(name, OLDER_RUNS.get(name, now))
         if before in (now, None):  # None: imported, and not known

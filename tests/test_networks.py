@@ -100,6 +100,35 @@ def test_resizing_makes_no_checkerboard(small):
     assert steepness["resize"] < 1e-5 < 0.1 < steepness["transposed"]
 
 
+@pytest.mark.parametrize("build", [script.downsample, script.upsample])
+@pytest.mark.parametrize("upsampling", ["transposed", "resize"])
+def test_a_mirrored_border_is_like_the_middle(small, build, upsampling):
+    made = {}
+    for padding in ("zeros", "reflect"):
+        config = dataclasses.replace(small, upsampling=upsampling, padding=padding)
+        source = keras.Input((32, 32, 2))
+        model = keras.Model(source, build(source, 3, True, config))
+        rng = np.random.default_rng(0)
+        model.set_weights([rng.normal(size=weight.shape) for weight in model.get_weights()])
+        pictures = np.stack([np.ones((32, 32, 2)), rng.normal(size=(32, 32, 2))])
+        made[padding] = np.asarray(model(pictures))
+    inner = np.s_[:, 2:-2, 2:-2]
+    np.testing.assert_allclose(made["reflect"][inner], made["zeros"][inner], atol=1e-5)
+    (even, _), (dark, _) = made["reflect"], made["zeros"]  # of a picture of one value
+    period = 2 if (build, upsampling) == (script.upsample, "transposed") else 1
+    np.testing.assert_allclose(even[:-period], even[period:], atol=1e-5)
+    assert np.ptp(dark[:-period] - dark[period:]) > 0.1
+
+
+def test_maps_too_small_to_be_mirrored_keep_their_zeros(small):
+    config = dataclasses.replace(small, image_size="128x64", depth=5)  # to 4×2
+    for padding, mirrored in (("zeros", 0), ("reflect", 4)):  # at 64×32 and 32×16, on both ways
+        generator = script.build_generator(dataclasses.replace(config, padding=padding))
+        names = [type(operation).__name__ for operation in generator.operations]
+        assert (names.count("Pad"), names.count("Cropping2D")) == (mirrored, mirrored // 2)
+        assert generator.output_shape == (None, 128, 64, 3)
+
+
 def test_normalization(small):
     def network(kind: str, build) -> keras.Model:
         return build(dataclasses.replace(small, normalization=kind))

@@ -67,6 +67,7 @@ def test_a_configuration_cannot_be_changed_by_accident():
         ("gan_loss", "wasserstein"),
         ("normalization", "batch"),  # of one picture
         ("upsampling", "bilinear"),
+        ("padding", "same"),
         ("learning_rate_decay_from", 40_000),
         ("learning_rate_decay_from", -1),
         ("average_weights", 1.0),

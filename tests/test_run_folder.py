@@ -183,6 +183,7 @@ def test_a_failed_save_keeps_what_was_there(small, finished):
         ({"depth": 3}, "depth 5, not 3"),
         ({"normalization": "none"}, "normalization instance, not none"),
         ({"upsampling": "resize"}, "upsampling transposed, not resize"),
+        ({"padding": "reflect"}, "padding zeros, not reflect"),
         ({"average_weights": 0.9}, "average weights 0.0, not 0.9"),
         ({"seed": 1}, "other pictures (--dataset, --seed or"),
     ],

@@ -95,7 +95,7 @@ def rebuild_generator(trained: TrainedRun, run: Path) -> keras.Model:
                 return generator
     raise UserError(
         f"{run}: its options make another network than it has (task, generator_filters, depth, "
-        "normalization or upsampling)."
+        "normalization, upsampling or padding)."
     )
 
 

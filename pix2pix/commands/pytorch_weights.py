@@ -153,13 +153,13 @@ def swap_halves(kernel: np.ndarray) -> np.ndarray:
 def to_pytorch(generator: keras.Model, trained: TrainedRun) -> dict[str, np.ndarray]:
     """Return the weights of a generator by the names and in the layout of the authors' code."""
     config = trained.config
-    is_theirs = trained.task.plain_generator and config.upsampling == "transposed"
-    is_theirs = is_theirs and not config.source.classes
+    is_theirs = (config.upsampling, config.padding) == ("transposed", "zeros")
+    is_theirs = is_theirs and trained.task.plain_generator and not config.source.classes
     if not is_theirs or config.normalization == "none" or config.depth < 5:
         raise UserError(
             "pytorch: the authors' code has no such network. It wants --task pairs or sketch, "
-            "no --labels source, --upsampling transposed, any --normalization but none, and a "
-            "--depth from 5 on."
+            "no --labels source, --upsampling transposed, --padding zeros, any --normalization but "
+            "none, and a --depth from 5 on."
         )
     weights = {}
     for named in named_layers(generator):

@@ -197,7 +197,10 @@ def test_a_file_that_is_no_such_network_is_one_line(tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{"upsampling": "resize"}, {"normalization": "none"}, {"task": "colorize"}, {"depth": 4}],
+    [
+        *({"upsampling": "resize"}, {"padding": "reflect"}, {"normalization": "none"}),
+        *({"task": "colorize"}, {"depth": 4}),
+    ],
 )
 def test_what_the_authors_code_has_no_network_for_is_refused(small, tmp_path, options):
     pytest.importorskip("torch")

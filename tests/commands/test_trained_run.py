@@ -243,7 +243,11 @@ def test_two_files_of_one_name_are_refused(copy):
 
 
 @pytest.mark.parametrize(
-    "change", [{"generator_filters": 1024}, {"normalization": "none"}, {"upsampling": "resize"}]
+    "change",
+    [
+        *({"generator_filters": 1024}, {"normalization": "none"}),
+        *({"upsampling": "resize"}, {"padding": "reflect"}),
+    ],
 )
 def test_an_export_is_of_the_network_in_the_file(small, tmp_path, change):
     run = make_run(tmp_path / "run", small)

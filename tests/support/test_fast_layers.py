@@ -182,7 +182,11 @@ def test_few_channels_or_pixels_are_not_worth_winograds_method(filters, size, is
 
 
 @pytest.mark.parametrize(
-    "options", [{"upsampling": "resize"}, {"normalization": "none"}, {"normalization": "batch"}]
+    "options",
+    [
+        *({"upsampling": "resize"}, {"upsampling": "resize", "padding": "reflect"}),
+        *({"normalization": "none"}, {"normalization": "batch"}),
+    ],
 )
 def test_other_layers_stay_as_they_are(small, options):
     network = script.build_generator(dataclasses.replace(small, **options))
