@@ -144,7 +144,7 @@ PICTURES_ASKED = 100  # about classes and ranges: at least, or all where there a
 PREVIEW_PAIRS = 3  # in a preview, at most
 STEPS_BEFORE_HINT = 10  # by which the time of the others is known
 LOSSES = {  # and what they are called in a line of progress, if they are in it
-    "generator_total": "G",
+    "generator_total": "",
     "generator_gan": "gan",
     "generator_l1": "L1",
     "discriminator": "D",
@@ -944,7 +944,7 @@ def mean_losses(state: tf.train.Checkpoint, folder: Path) -> dict[str, float]:
 
 
 def describe_losses(losses: dict[str, float]) -> str:
-    """Say some losses in few characters: `G 36.1 gan 1.15 L1 0.349 D 0.634 right 0.71`."""
+    """Say some losses in few characters: `gan 1.15 L1 0.349 D 0.634 right 0.71`."""
     return " ".join(f"{LOSSES[name]} {loss:.3g}" for name, loss in losses.items() if LOSSES[name])
 
 

@@ -99,10 +99,10 @@ def test_a_line_of_progress_fits_the_terminal(clock, monkeypatch, capsys):
     clock.tick()
     StepClock.now = 11.1
     clock.tick()
-    amounts = "G 36.1 gan 1.15 L1 0.349 D 0.634"
+    amounts = "gan 1.15 L1 0.349 D 0.634 right 1"
     say_step(12_345, clock, amounts)
     line = capsys.readouterr().out
-    assert re.fullmatch(r"12,345/40,000 ━+╸?─+ 11 s/step 0:11<85h16 G 36\.1 .* D 0\.634\r", line)
+    assert re.fullmatch(r"12,345/40,000 ━+╸?─+ 11 s/step 0:11<85h16 gan 1\.15 .* right 1\r", line)
     assert len(line) == 80
     assert clock.claim_line()
     assert not clock.claim_line()  # at most twice a second
@@ -114,9 +114,9 @@ def test_in_a_file_progress_is_plain_lines(clock, capsys):
     clock.tick()
     StepClock.now = 0.5
     clock.tick()
-    say_step(2, clock, "G 36.1")
+    say_step(2, clock, "gan 1.15")
     say_progress("Checking", 1, 2, "1 of 2")
-    assert capsys.readouterr().out == "2/1,000 2.0 steps/s 0:00<8:19 G 36.1\n"
+    assert capsys.readouterr().out == "2/1,000 2.0 steps/s 0:00<8:19 gan 1.15\n"
     assert not clock.claim_line()
 
 
