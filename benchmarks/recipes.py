@@ -43,6 +43,7 @@ ROWS = {  # flags that differ from the paper's recipe
     "classes, L1 30": f"{LABELS} --l1-weight 30",
     "classes, L1 10": f"{LABELS} --l1-weight 10",
     "classes, L1 3": f"{LABELS} --l1-weight 3",
+    "classes, L1 3, reflect": f"{LABELS} --l1-weight 3 --padding reflect",
     "crisp": "--recipe crisp",
     "crisp-labels": "--recipe crisp-labels",
 }
