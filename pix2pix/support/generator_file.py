@@ -12,8 +12,11 @@ from keras import layers
 def in_float32(network: keras.Model) -> keras.Model:
     """Return a copy that computes in float32, as everything after the training does."""
 
-    def copy_in_float32(layer: layers.Layer) -> layers.Layer:
-        return type(layer).from_config(layer.get_config() | {"dtype": "float32"})
+    def copy_in_float32(operation: keras.Operation) -> keras.Operation:
+        config = operation.get_config()
+        if isinstance(operation, layers.Layer):  # others, as of keras.ops, have no type of their own
+            config["dtype"] = "float32"
+        return type(operation).from_config(config)
 
     if all(layer.compute_dtype == "float32" for layer in network.layers):
         return network
