@@ -80,11 +80,13 @@ from pix2pix.saved_options import (
     changed_fields,
     fill_in,
     find_run,
+    from_saved,
     older_options,
     read_config,
     refuse_another_run,
     report_changes,
     settle,
+    sides_of_older,
     to_saved,
 )
 from pix2pix.support.augment import augment, check_augment
@@ -105,7 +107,12 @@ from pix2pix.support.fused_adam import FusedAdam
 from pix2pix.support.gan_losses import OTHER_GAN_LOSSES, GanLoss
 from pix2pix.support.generator_file import save_generator
 from pix2pix.support.label_maps import one_channel_per_class, snap_to_classes
-from pix2pix.support.meanings import settle_kind, with_classes, with_ranges
+from pix2pix.support.meanings import (
+    settle_kind,
+    with_classes,
+    with_older_classes,
+    with_ranges,
+)
 from pix2pix.support.notebook import RunFolder, live_output, show_curves, show_inline
 from pix2pix.support.pair_folders import FilePair, find_pairs
 from pix2pix.support.panels import draw_panel
@@ -137,9 +144,7 @@ CACHE_BYTES = 2 * 2**30  # training pictures stay in memory once they are read, 
 BATCHES_AHEAD = 4  # made while a step is taken
 JITTER_SCALE = 286 / 256  # paper: pictures are enlarged to 286×286, for 256×256
 BORDER = [[0, 0], [1, 1], [1, 1], [0, 0]]  # a pixel around each map
-SMALLEST_MIRRORED = (
-    16  # pixels: smaller maps end in zeros, which tell where in the picture they are
-)
+SMALLEST_MIRRORED = 16  # pixels: smaller maps end in zeros, so that places can be told apart
 PICTURES_ASKED = 100  # about classes and ranges: at least, or all where there are fewer
 PREVIEW_PAIRS = 3  # in a preview, at most
 STEPS_BEFORE_HINT = 10  # by which the time of the others is known
@@ -318,9 +323,11 @@ def some_pictures(split: CheckedSplit, place: int) -> Iterator[np.ndarray]:
 def find_sides(split: CheckedSplit, options: Train) -> list[Side]:
     """Find out what the pictures of a split mean: classes, or more than can be seen."""
     titles, from_photos, sides = ("source", "target"), task_of(options).from_photos, []
+    older = sides_of_older(options)
     for place, (title, side) in enumerate(zip(titles, split.describe(), strict=False)):
         some = partial(some_pictures, split, place)
         side = with_classes(side, some(), options.classes, title, options.labels)
+        side = with_older_classes(side, older[place])
         bits = max(kinds[place].bits for kinds in split.kinds)
         words = options.range or (("auto",) if bits == 32 and from_photos else ())
         sides.append(with_ranges(side, some(), words, title, bits))
@@ -1052,12 +1059,15 @@ def find_older_pairs(options: Train) -> CheckedSplit:
 def carry_over(state: tf.train.Checkpoint, folder: Path) -> None:
     """Begin with the networks of another run; the optimizers stay new."""
     networks = {"generator": state.generator, "discriminator": state.discriminator}
-    if state.average is not state.generator:
+    older = from_saved(read_config(folder / "config.json"))
+    if older.average_weights and state.average is not state.generator:
         networks["average"] = state.average
     try:
         path = checkpoints(folder)[-1]
         status = tf.train.Checkpoint(**networks).restore(str(path))
         status.expect_partial().assert_existing_objects_matched()
+        if "average" not in networks:  # then it begins as the generator does
+            state.average.set_weights(state.generator.get_weights())
     except (tf.errors.OpError, IndexError, ValueError, AssertionError) as error:
         raise UserError(
             f"--from {folder}: its networks cannot be used for these pictures with these options "

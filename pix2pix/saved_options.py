@@ -23,7 +23,7 @@ from pix2pix.options import (
     types_of,
 )
 from pix2pix.recipes import follow_recipe
-from pix2pix.support.sides import Side, side_from_saved
+from pix2pix.support.sides import PHOTOS, Side, side_from_saved
 from pix2pix.support.terminal import (
     UsageError,
     UserError,
@@ -188,6 +188,8 @@ def fill_in(options: Train, given: set[str]) -> Train:
     if "source_dir" in given:
         not_taken |= {"dataset"}
     saved = saved_options(read_config(path))
+    if "from_run" in given and not options.config:
+        refuse_to_begin_anew(options, saved.get("from_run"))
     values = {name: value for name, value in saved.items() if name not in not_taken}
     values |= {name: getattr(options, name) for name in given}
     filled_in = type(options)(**values)
@@ -197,6 +199,15 @@ def fill_in(options: Train, given: set[str]) -> Train:
 
 
 # --- A run that begins with the networks of another -----------------------------------------------
+
+
+def refuse_to_begin_anew(options: Train, begun_with: str | None) -> None:
+    """Refuse a --from that names another run than the one this run has begun with, if any."""
+    if begun_with is None or Path(begun_with) != options.from_run:
+        raise UsageError(
+            f"{run_folder(options)} holds a run already, and --from {options.from_run} begins a "
+            "new one. Give that a folder of its own with --name."
+        )
 
 
 def find_run(run: Path) -> Path:
@@ -224,6 +235,19 @@ def older_options(options: Train) -> Train:
     values, of_data = from_saved(saved), [field.name for field in fields(DataOptions)]
     older = replace(options, **{name: getattr(values, name) for name in of_data})
     return replace(older, direction=saved["found"].get("direction") or older.direction)
+
+
+def sides_of_older(options: Train) -> tuple[Side, Side]:
+    """Return what source and target mean in the run that --from names; without one they are photos,
+    as they are where --classes has the last word.
+
+    A run that goes on has taken that over, and no longer needs the older one."""
+    if not options.from_run or options.classes:
+        return PHOTOS, PHOTOS
+    own = run_folder(options) / "config.json"
+    saved = read_config(own if own.exists() else find_run(options.from_run) / "config.json")
+    older = settle(from_saved(saved), saved["found"])
+    return older.source, older.target
 
 
 # --- A run that goes on ---------------------------------------------------------------------------

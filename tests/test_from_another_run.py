@@ -5,13 +5,15 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import assert_same_weights, weights
+from conftest import assert_same_weights, make_pair, small_task, weights
+from PIL import Image
 
 import image_to_image_translation as script
 from pix2pix.command_line import parse
 from pix2pix.options import run_folder
 from pix2pix.recipes import RECIPES
-from pix2pix.saved_options import older_options, read_config
+from pix2pix.saved_options import older_options, read_config, sides_of_older
+from pix2pix.support.sides import PHOTOS
 from pix2pix.support.terminal import UsageError, UserError
 
 
@@ -71,6 +73,55 @@ def test_its_recipe_comes_with_it(small, pair_folder):
     assert (options.recipe, options.upsampling) == ("crisp", "resize")
 
 
+def test_an_older_run_without_an_average_gives_one_its_weights(small):
+    older = script.train(dataclasses.replace(small, name="older")).folder
+    options = begin(small, older, dataset="synthetic", name="new")
+    assert options.average_weights == 0.0
+    options = begin(small, older, dataset="synthetic", name="new", average_weights=0.9)
+    _, config, settings = script.prepare(options, run_folder(options))
+    state = script.start_or_resume(config, settings, run_folder(options), script.choose_strategy(1))
+    assert state.average is not state.generator
+    old = script.new_state(dataclasses.replace(config, average_weights=0.0))
+    script.restore(old, older)
+    for network in (state.generator, state.average):
+        for ours, theirs in zip(network.weights, old.generator.weights, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def save_maps(folder, colours) -> None:
+    """Write pairs of noise and a label map, whose colours come in falling frequency."""
+    for split, count in (("train", 2), ("val", 1)):
+        for k in range(count):
+            pair = make_pair(folder / split / f"{k}.png", seed=k)
+            pair[:, :40] = np.repeat(np.uint8(colours), (18, 14, 8), axis=0)
+            Image.fromarray(pair).save(folder / split / f"{k}.png")
+
+
+def source_of(config) -> list:
+    """What a run that is begun, or goes on, keeps of its sources."""
+    folder = run_folder(config)
+    _, _, settings = script.prepare(config, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    script.write_config(settings, folder)
+    return settings["found"]["source"]["classes"]
+
+
+def test_classes_keep_the_channels_they_had(small, tmp_path):
+    red, green, blue = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    save_maps(tmp_path / "first", (red, green, blue))
+    save_maps(tmp_path / "second", (blue, red, (0, 250, 3)))
+    config = dataclasses.replace(small, labels="source", name="older")
+    classes = source_of(dataclasses.replace(config, dataset=str(tmp_path / "first")))
+    assert [line.split()[-1] for line in classes] == ["#ff0000", "#00ff00", "#0000ff"]
+    options = begin(small, small.output / "older", dataset=tmp_path / "second", name="new")
+    assert source_of(options) == classes
+    shutil.rmtree(small.output / "older")
+    assert source_of(options) == classes
+    listed = tmp_path / "classes.txt"
+    listed.write_text("".join(f"{r} {g} {b}\n" for r, g, b in (blue, red, green)))
+    assert sides_of_older(dataclasses.replace(options, classes=listed)) == (PHOTOS, PHOTOS)
+
+
 @pytest.mark.parametrize(
     "other", [{"generator_filters": 6}, {"discriminator_filters": 5}, {"upsampling": "resize"}]
 )
@@ -86,6 +137,22 @@ def test_runs_that_are_not_there(small, tmp_path):
         begin(small, "nowhere", dataset="synthetic")
     with pytest.raises(UsageError, match="--keep-old needs --from"):
         script.check_options(dataclasses.replace(small, keep_old=0.2))
+
+
+def test_a_run_that_is_there_does_not_begin_anew(small, older):
+    options = begin(small, older, dataset="synthetic", name="new")
+    script.train_as_told(options)
+    assert begin(small, older, dataset="synthetic", name="new") == options  # the same command
+    for name, run in (("older", run_folder(options)), ("new", older.with_name("other"))):
+        with pytest.raises(UsageError, match=f"{name} holds a run already, and --from .*--name"):
+            begin(small, run, dataset="synthetic", name=name)
+
+
+def test_older_photos_are_not_mixed_with_pairs(small, pair_folder):
+    photos = small_task(small, "colorize", name="older")
+    options = begin(small, script.train(photos).folder, dataset=pair_folder, keep_old=0.5)
+    with pytest.raises(UserError, match="--keep-old: pairs and photos without partners cannot be"):
+        script.train_as_told(options)
 
 
 def test_older_pairs_are_mixed_in_and_read_their_own_way(small, older, pair_folder):

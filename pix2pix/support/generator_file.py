@@ -14,7 +14,9 @@ def in_float32(network: keras.Model) -> keras.Model:
 
     def copy_in_float32(operation: keras.Operation) -> keras.Operation:
         config = operation.get_config()
-        if isinstance(operation, layers.Layer):  # others, as of keras.ops, have no type of their own
+        if isinstance(
+            operation, layers.Layer
+        ):  # others, as of keras.ops, have no type of their own
             config["dtype"] = "float32"
         return type(operation).from_config(config)
 

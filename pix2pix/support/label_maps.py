@@ -148,6 +148,15 @@ def palette_of(classes: tuple[LabelClass, ...]) -> np.ndarray:
     return np.array([label.colour for label in classes], np.uint8)
 
 
+def are_among(classes: tuple[LabelClass, ...], older: tuple[LabelClass, ...]) -> bool:
+    """Tell whether there are classes, each in nearly the colour of an older one."""
+    if not classes or not older:
+        return False
+    colours, others = (palette_of(each).astype(int) for each in (classes, older))
+    distances = np.abs(colours[:, None] - others).max(axis=-1)
+    return bool((distances.min(axis=1) <= SAME_COLOUR).all())
+
+
 def classify(pixels: np.ndarray, classes: tuple[LabelClass, ...]) -> np.ndarray:
     """Return the place among the classes of each pixel: of its number, or of its colour.
 

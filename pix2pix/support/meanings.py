@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pix2pix.support.label_maps import find_classes, read_classes
+from pix2pix.support.label_maps import are_among, find_classes, read_classes
 from pix2pix.support.pictures import Kind, find_ranges
 from pix2pix.support.sides import Side
 from pix2pix.support.terminal import UserError
@@ -28,6 +28,14 @@ def with_classes(
             "List them in a file for --classes, or leave --labels out."
         )
     return replace(side, classes=classes, measured=False) if classes else side
+
+
+def with_older_classes(side: Side, older: Side) -> Side:
+    """Return a side with the classes of an older run, in their order, if it has no others.
+
+    The order in which classes are found is another in other pictures, and each is a channel of the
+    networks."""
+    return replace(side, classes=older.classes) if are_among(side.classes, older.classes) else side
 
 
 def settle_kind(kinds: Sequence[Kind], side: Side) -> Kind:

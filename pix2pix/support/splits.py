@@ -12,6 +12,7 @@ from pix2pix.support.pair_folders import FilePair
 from pix2pix.support.pictures import Kind
 from pix2pix.support.sides import Side
 from pix2pix.support.synthetic import SyntheticPair
+from pix2pix.support.terminal import UserError
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,9 @@ class MixedSplit(CheckedSplit):
 
 def mix(split: CheckedSplit, older: CheckedSplit, share: float) -> MixedSplit:
     """Mix evenly chosen pairs of an older split into one, so that they are such a share of all."""
+    if len(older.order) != len(split.order):
+        why = "pairs and photos without partners cannot be mixed"
+        raise UserError(f"--keep-old: {why}. Use --keep-old with the --task of the older run.")
     count = round(len(split) * share / (1 - share))
     places = [k * len(older) // count for k in range(count)]
     return MixedSplit(
