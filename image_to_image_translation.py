@@ -162,7 +162,7 @@ PARTS = (  # of a training, in its checkpoints
     *("noise", "step", "logged", "loss_sums"),
 )
 VALIDATION_TIME = 0.03  # of the training, at most
-STEP_BY_VALIDATION = 4  # as long as to generate and measure a picture, or less: docs/MEASURED.md
+PAIRS_IN_A_STEP = 4  # that can be measured in the time of a step, or more: docs/MEASURED.md
 
 # --- 3. Data --------------------------------------------------------------------------------------
 #
@@ -752,13 +752,13 @@ def hold_out(splits: dict[str, CheckedSplit], state: tf.train.Checkpoint, config
     networks = {SHOWN: state.average}
     if state.average is not state.generator:
         networks["generator_"] = state.generator
-    steps = VALIDATION_TIME * config.preview_every * config.batch_size  # of one pair
+    steps = VALIDATION_TIME * config.preview_every * config.batch_size  # of one pair, at most
     count = 0 if name == "train" else min(len(splits[name]), config.validate)
     validation = Validation(
         networks,
         generate,
         load=lambda k: examples(splits[name], [k], config),
-        count=min(count, int(steps * STEP_BY_VALIDATION / len(networks))),
+        count=min(count, int(steps * PAIRS_IN_A_STEP / len(networks))),
         table=run_folder(config) / "validation.csv",
     )
     return HeldOut(name, *first_examples(splits[name], config), validation)
@@ -1128,6 +1128,8 @@ def begin_logs(
     """Begin the tables, the logs of TensorBoard and the previews, or go on with them."""
     step = int(state.step.numpy())
     held_out.validation.begin(step)
+    if config.keep_best and not held_out.validation.count:
+        say_row("Careful", "--keep-best keeps nothing, as nothing is measured: docs/OPTIONS.md")
     begin_table(folder / "metrics.csv", ["step", *LOSSES, "steps_per_second"], step)
     writer = tf.summary.create_file_writer(str(folder / "logs"))
     write_options(writer, step, to_saved(config))

@@ -20,7 +20,9 @@ RECIPES: dict[str, dict[str, object]] = {
 
 
 def follow_recipe(options: Train, given: set[str]) -> Train:
-    """Take what was not given from the recipe, and what no recipe names as it is."""
+    """Return options that follow their recipe, but for the fields that were given.
+
+    What another recipe names and this one does not is at its default again."""
     named = {name for recipe in RECIPES.values() for name in recipe}
     plain = {name: getattr(Train, name) for name in named}
     values = plain | RECIPES[options.recipe]

@@ -55,13 +55,16 @@ def test_the_average_and_the_generator_are_both_measured(small, capsys):
     assert f"Validated L1 ↓ {columns['l1'][0]:.4g}, PSNR ↑" in capsys.readouterr().out
 
 
-def test_no_validation_where_none_is_wanted_or_there_is_nothing_held_out(small, pair_folder):
+def test_no_validation_where_none_is_wanted_or_there_is_nothing_held_out(
+    small, pair_folder, capsys
+):
     folder = script.train(dataclasses.replace(small, validate=0)).folder
     assert not (folder / "validation.csv").exists()
     pairs = str(pair_folder / "train")
     config = dataclasses.replace(small, dataset=pairs, holdout=0.0, name="all", keep_best="l1")
     folder = script.train(config).folder
     assert not (folder / "validation.csv").exists()
+    assert "Careful   --keep-best keeps nothing" in capsys.readouterr().out
     with pytest.raises(UsageError, match="--validate must be from 0 to"):
         script.train(dataclasses.replace(small, validate=-1))
 

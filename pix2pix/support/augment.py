@@ -54,7 +54,9 @@ def check_augment(names: Sequence[str], sides: Sequence[Side]) -> None:
 
 
 def warp(picture: tf.Tensor, turn: tf.Tensor, scale: tf.Tensor, interpolation: str) -> tf.Tensor:
-    """Turn a picture around its middle, by radians, and enlarge it; mirror what comes in."""
+    """Turn a picture around its middle, by radians, and enlarge it; return it in its old size.
+
+    What comes in from beyond its border is the picture mirrored there."""
     height, width = tf.unstack(tf.cast(tf.shape(picture)[:2], tf.float32) - 1)
     cosine, sine = tf.cos(turn) / scale, tf.sin(turn) / scale
     # from a place in the result to the one in the picture that comes there
@@ -75,7 +77,9 @@ def warp(picture: tf.Tensor, turn: tf.Tensor, scale: tf.Tensor, interpolation: s
 def recolour(
     picture: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor, saturation: tf.Tensor
 ) -> tf.Tensor:
-    """Change brightness, contrast and, in colour, saturation, by shares of the most, -1 to 1."""
+    """Change brightness, contrast and saturation of a picture, [height, width, channels].
+
+    Each by a number from -1 to 1, where 1 is the most that is added; transparency stays."""
     channels = picture.shape[-1]
     alpha = picture[..., 3:] if channels == 4 else picture[..., :0]
     colour = picture[..., :3] if channels == 4 else picture

@@ -99,7 +99,7 @@ class Symptom:
 
 
 def last_rows(columns: Columns, name: str) -> np.ndarray:
-    """Return the last values of a column, or none if there are too few for a symptom."""
+    """Return the last values of a column, or only a NaN if there are too few for a symptom."""
     values = columns.get(name, [])
     return np.array(values[-IN_A_ROW:]) if len(values) >= IN_A_ROW else np.array([np.nan])
 
@@ -123,8 +123,9 @@ def learns_by_heart(metrics: Columns, validation: Columns) -> bool:
     is_worse = (l1[-IN_A_ROW:] > WORSE * l1.min()).all()
     trained_at, trained = np.array(metrics["step"]), np.array(metrics["generator_l1"])
     until_best, lately = trained[trained_at <= best], trained[trained_at > (best + now) / 2]
-    falls = len(until_best) > 0 and lately.mean() < until_best[-len(lately) :].mean()
-    return bool(is_long and is_worse and falls)
+    if not (is_long and is_worse and len(until_best) and len(lately)):
+        return False
+    return bool(lately.mean() < until_best[-len(lately) :].mean())
 
 
 def resembles_itself(_metrics: Columns, validation: Columns) -> bool:

@@ -52,6 +52,15 @@ def test_pairs_learned_by_heart():
     assert find_symptoms(metrics(), validation(l1=little)) == []
 
 
+@pytest.mark.filterwarnings("error")
+def test_few_rows_of_losses_say_nothing_of_what_was_learned_by_heart():
+    rises = np.concatenate([[0.2, 0.17], np.linspace(0.175, 0.19, 8)])
+    every_10_000 = {"step": [10_000], "generator_l1": [0.2], "discriminator_right": [0.8]}
+    assert find_symptoms(every_10_000, validation(l1=rises)) == []
+    early = {"step": [2_000], "generator_l1": [0.2], "discriminator_right": [0.8]}
+    assert find_symptoms(early, validation(l1=rises)) == []
+
+
 @pytest.mark.parametrize(("name", "bad"), [("variety", 0.1), ("grid", 5.0), ("spot", 0.6)])
 def test_what_pictures_show_three_times(name, bad):
     assert find_symptoms(metrics(), validation(**{name: bad})) == [name]
