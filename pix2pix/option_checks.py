@@ -162,6 +162,9 @@ def check_learning(options: Train) -> None:
     require(before_the_last, options, "learning_rate_decay_from", "a step before the last")
     for share in ("average_weights", "beta_1"):
         require(0 <= getattr(options, share) < 1, options, share, "at least 0 and below 1")
+    has_choice = options.discriminator == "patches" or options.gan_loss == Train.gan_loss
+    rule = "left out with --discriminator classes, which has a loss of its own"
+    require(has_choice, options, "gan_loss", rule)
     require(0 <= options.l1_weight < math.inf, options, "l1_weight", "at least 0")
     require(0 <= options.validate <= MOST, options, "validate", f"from 0 to {MOST:,}")
     require(0 <= options.seed < 2**32, options, "seed", "from 0 to 4294967295")

@@ -177,7 +177,7 @@ def fill_in(options: Train, given: set[str]) -> Train:
     and where to is not taken from it."""
     check_types(options)
     path = options.config or run_folder(options) / "config.json"
-    not_taken = set(ELSEWHERE)
+    not_taken = ELSEWHERE | {"keep_old"}  # which makes no sense without --from
     if not options.config:
         if not path.exists():
             taken = networks_of_older(options, given)

@@ -1,6 +1,7 @@
 """A run that begins with the networks of another: what it takes, what it refuses, what it mixes."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -10,9 +11,9 @@ from PIL import Image
 
 import image_to_image_translation as script
 from pix2pix.command_line import parse
-from pix2pix.options import run_folder
+from pix2pix.options import Train, run_folder
 from pix2pix.recipes import RECIPES
-from pix2pix.saved_options import older_options, read_config, sides_of_older
+from pix2pix.saved_options import older_options, read_config, sides_of_older, to_saved
 from pix2pix.support.sides import PHOTOS
 from pix2pix.support.terminal import UsageError, UserError
 
@@ -146,6 +147,14 @@ def test_a_run_that_is_there_does_not_begin_anew(small, older):
     for name, run in (("older", run_folder(options)), ("new", older.with_name("other"))):
         with pytest.raises(UsageError, match=f"{name} holds a run already, and --from .*--name"):
             begin(small, run, dataset="synthetic", name=name)
+
+
+def test_a_config_of_such_a_run_does_for_one_from_scratch(tmp_path):
+    file = tmp_path / "config.json"
+    saved = to_saved(Train(from_run="older", keep_old=0.2, dataset="synthetic", steps=7))
+    file.write_text(json.dumps(saved))
+    _, options = parse(["train", "--config", str(file)])
+    assert (options.from_run, options.keep_old, options.steps) == (None, 0.0, 7)
 
 
 def test_older_photos_are_not_mixed_with_pairs(small, pair_folder):

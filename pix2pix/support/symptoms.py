@@ -147,7 +147,8 @@ SYMPTOMS = {
     "discriminator": Symptom(
         separates_everything,
         "the discriminator has told nearly all patches apart for 2,000 steps, so the generator may "
-        "learn little from it. Try --gan-loss least-squares or a lower --learning-rate",
+        "learn little from it. Look at the previews; if they get no better, try fewer "
+        "--discriminator-filters in a new run",
         "the-discriminator-wins",
     ),
     "by-heart": Symptom(
@@ -170,8 +171,8 @@ SYMPTOMS = {
     ),
     "spot": Symptom(
         has_spot,
-        "a spot stays at the same place in all pictures. Often it goes away with more steps; with "
-        "few pairs, try --augment",
+        "a spot stays at the same place in all pictures, and networks seldom lose one. Use an "
+        "earlier checkpoint or another --seed; with few pairs, try --augment",
         "blobs-or-spots-that-stay-in-one-place",
     ),
 }

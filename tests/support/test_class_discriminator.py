@@ -105,3 +105,9 @@ def test_a_run_with_it_resumes_exactly_and_must_keep_it(small):
 def test_it_is_for_label_maps_alone(small):
     with pytest.raises(UsageError, match="--labels source"):
         script.train(dataclasses.replace(small, discriminator="classes"))
+
+
+def test_it_has_a_loss_of_its_own(small):
+    config = dataclasses.replace(small, labels="source", discriminator="classes", gan_loss="hinge")
+    with pytest.raises(UsageError, match="--gan-loss must be left out with --discriminator cl"):
+        script.check_options(config)
