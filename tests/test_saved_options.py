@@ -134,6 +134,8 @@ def test_no_command_gets_further_with_nonsense(run, name):
                 continue  # a number like any other
             if value == "[]" and field == "augment":
                 continue  # nothing, as by default
+            if value == HUGE and (field, name) == ("keep_old", "train --config"):
+                continue  # not taken from there
             assert refusal(COMMANDS[name], put(run, spell(settings, field, value))), field
 
 
