@@ -145,8 +145,9 @@ def has_spot(_metrics: Columns, validation: Columns) -> bool:
 SYMPTOMS = {
     "discriminator": Symptom(
         separates_everything,
-        "the discriminator has told nearly all patches apart for 2,000 steps, so the generator may "
-        "learn little from it. Try --gan-loss least-squares or a lower --learning-rate",
+        "the discriminator has been right nearly always for 2,000 steps, so the generator may "
+        "learn little from it. Try --gan-loss least-squares or, in a new run, a smaller "
+        "--discriminator-filters",
         "the-discriminator-wins",
     ),
     "by-heart": Symptom(
@@ -163,14 +164,14 @@ SYMPTOMS = {
     ),
     "grid": Symptom(
         has_grid,
-        "there is a grid in the pictures that the targets lack. --upsampling resize has none, in a "
-        "new run",
+        "there is a grid in the pictures that the targets lack. If it stays, --upsampling resize, "
+        "in a new run, has none",
         "a-checkerboard-pattern",
     ),
     "spot": Symptom(
         has_spot,
-        "a spot stays at the same place in all pictures. Often it goes away with more steps; with "
-        "few pairs, try --augment",
+        "a spot stays at the same place in all pictures, and late in a training it seldom goes "
+        "away. Use an earlier checkpoint or another --seed; with few pairs, try --augment",
         "blobs-or-spots-that-stay-in-one-place",
     ),
 }
