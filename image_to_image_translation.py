@@ -83,6 +83,7 @@ from pix2pix.saved_options import (
     older_options,
     read_config,
     refuse_another_run,
+    refuse_other_networks,
     report_changes,
     settle,
     to_saved,
@@ -1036,6 +1037,8 @@ def prepare(
     settings = to_saved(options) | {"found": derived}
     if holds_run(folder):
         refuse_another_run(settings, folder)
+    elif options.from_run:
+        refuse_other_networks(settings, find_run(options.from_run))
     return splits, config, settings
 
 
