@@ -1011,7 +1011,8 @@ def train_as_told(options: Train) -> RunFolder:
         step = int(state.step.numpy())
         say(f"Stopped at step {step:,}. To go on: {how_to_go_on(folder, config)}")
     else:
-        say_row("Finished", f"the generator is {folder / 'generator.keras'}")
+        best = f"; the best by {config.keep_best}: best.keras" if config.keep_best else ""
+        say_row("Finished", f"the generator is {folder / 'generator.keras'}{best}")
     return RunFolder(folder, stopped_by)
 
 

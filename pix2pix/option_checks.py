@@ -164,4 +164,6 @@ def check_learning(options: Train) -> None:
         require(0 <= getattr(options, share) < 1, options, share, "at least 0 and below 1")
     require(0 <= options.l1_weight < math.inf, options, "l1_weight", "at least 0")
     require(0 <= options.validate <= MOST, options, "validate", f"from 0 to {MOST:,}")
+    if options.keep_best and not options.validate:
+        raise UsageError("--keep-best chooses by what --validate measures, so that cannot be 0.")
     require(0 <= options.seed < 2**32, options, "seed", "from 0 to 4294967295")

@@ -191,6 +191,8 @@ def fill_in(options: Train, given: set[str]) -> Train:
     values = {name: value for name, value in saved.items() if name not in not_taken}
     values |= {name: getattr(options, name) for name in given}
     filled_in = type(options)(**values)
+    if not filled_in.validate and "keep_best" not in given:  # nothing to choose by any more
+        filled_in = replace(filled_in, keep_best=None)
     if filled_in.recipe == saved.get("recipe", Train.recipe):  # which the run has followed already
         return filled_in
     return follow_recipe(filled_in, given)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from conftest import assert_same_weights, weights
 
 import image_to_image_translation as script
+from pix2pix.command_line import parse
 from pix2pix.commands.evaluate import evaluate
 from pix2pix.commands.trained_run import open_run
 from pix2pix.options import Evaluate, run_folder
@@ -98,6 +99,17 @@ def test_the_best_generator_is_kept(small, measure):
     state.restore(str(folder / f"ckpt-{trained.step}"))
     for ours, theirs in zip(trained.generator.weights, state.generator.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_without_validation_there_is_nothing_to_choose_the_best_by(small):
+    with pytest.raises(UsageError, match="--keep-best chooses by what --validate measures"):
+        script.check_options(dataclasses.replace(small, keep_best="l1", validate=0))
+    begun = dataclasses.replace(small, keep_best="l1", validate=1)
+    folder = run_folder(begun)
+    folder.mkdir(parents=True)
+    script.write_config(script.to_saved(begun) | {"found": {}}, folder)
+    typed = ["train", f"--output={folder.parent}", f"--name={folder.name}", "--validate=0"]
+    assert parse(typed)[1].keep_best is None
 
 
 @pytest.mark.usefixtures("_time_enough")
