@@ -41,7 +41,6 @@ if __name__ == "__main__":  # the command asked for loads this file again, under
 import json
 import math
 import os
-import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -84,12 +83,20 @@ from pix2pix.saved_options import (
     older_options,
     read_config,
     refuse_another_run,
+    refuse_other_networks,
     report_changes,
     settle,
     sides_of_older,
     to_saved,
 )
 from pix2pix.support.augment import augment, check_augment
+from pix2pix.support.checkpoint_files import (
+    checkpoints,
+    remove_checkpoints,
+    remove_half_written,
+    restore,
+    write_checkpoint,
+)
 from pix2pix.support.class_discriminator import build_class_discriminator
 from pix2pix.support.devices import (
     choose_computing_type,
@@ -157,10 +164,6 @@ LOSSES = {  # and what they are called in a line of progress, if they are in it
     "discriminator_generated": "",
     "discriminator_right": "right",
 }
-PARTS = (  # of a training, in its checkpoints
-    *("generator", "discriminator", "average", "generator_optimizer", "discriminator_optimizer"),
-    *("noise", "step", "logged", "loss_sums"),
-)
 VALIDATION_TIME = 0.03  # of the training, at most
 PAIRS_IN_A_STEP = 4  # that can be measured in the time of a step, or more: docs/MEASURED.md
 
@@ -831,12 +834,6 @@ def variables_of(state: tf.train.Checkpoint) -> list[tf.Variable]:
     return [*variables, state.step, state.logged, *state.loss_sums.values()]
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """List the checkpoints of a run without their suffixes, oldest first."""
-    found = [path.with_suffix("") for path in folder.glob("ckpt-*.index")]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("ckpt-")))
-
-
 def holds_run(folder: Path) -> bool:
     """Tell whether there is a run that can be gone on with."""
     return bool(checkpoints(folder)) and (folder / "config.json").exists()
@@ -853,48 +850,6 @@ def write_config(new: dict, folder: Path) -> None:
     if holds_run(folder):
         report_changes(read_config(path), new)
     write_text(path, json.dumps(new, indent=2) + "\n")
-
-
-def remove_half_written(folder: Path) -> None:
-    """Remove what a killed or failed save has left."""
-    complete = {path.name for path in checkpoints(folder)}
-    for path in [*folder.glob("ckpt-*"), *folder.glob(".partial-*")]:
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name.split(".")[0] not in complete:
-            path.unlink()
-
-
-def saved_part(state: tf.train.Checkpoint, path: Path) -> tf.train.Checkpoint:
-    """Return what a checkpoint has of a training: an older one has fewer means of the losses."""
-    saved = {name for name, _ in tf.train.list_variables(str(path))}
-    parts = {name: getattr(state, name) for name in PARTS}
-    parts["loss_sums"] = {
-        name: total
-        for name, total in state.loss_sums.items()
-        if any(key.startswith(f"loss_sums/{name}/") for key in saved)
-    }
-    return tf.train.Checkpoint(**parts)
-
-
-def restore(state: tf.train.Checkpoint, folder: Path) -> None:
-    """Bring a training to the newest good checkpoint in a folder, if there is any."""
-    damaged = []
-    for path in reversed(checkpoints(folder)):
-        try:
-            part = saved_part(state, path)
-            part.restore(str(path)).assert_consumed()
-            state.save_counter.assign(part.save_counter)
-            break
-        except (tf.errors.OpError, IndexError, ValueError, AssertionError):
-            say(f"{path} is damaged and put aside as damaged-{path.name}: going back one.")
-            damaged.append(path)
-    else:
-        if damaged:
-            raise UserError(f"{folder}: no checkpoint can be read. Start a new run with --name.")
-    for path in damaged:
-        for part in folder.glob(f"{path.name}.*"):
-            part.rename(part.with_name(f"damaged-{part.name}"))
 
 
 def not_finite_error(state: tf.train.Checkpoint, folder: Path) -> UserError:
@@ -923,21 +878,14 @@ def save(state: tf.train.Checkpoint, source: tf.Tensor, folder: Path, keep: int)
         raise not_finite_error(state, folder)
     try:
         write_generator(state, source, folder / "generator.keras")
-        partial = folder / ".partial-checkpoint"
-        tf.train.CheckpointManager(state, partial, 1, checkpoint_name="ckpt").save(step)
-        parts = sorted(partial.glob("ckpt-*"))  # the index last, which makes the checkpoint count
-        for part in (*parts, partial / "checkpoint"):
-            os.replace(part, folder / part.name)
-        partial.rmdir()
+        write_checkpoint(state, folder, step)
     except (OSError, tf.errors.OpError) as error:
         remove_half_written(folder)
         raise UserError(
             f"{folder}: step {step:,} could not be saved ({first_line(error)}). "
             f"Free some space and start again; it goes on from {name_of_last_good(folder)}."
         ) from error
-    for old in checkpoints(folder)[:-keep]:
-        for part in folder.glob(f"{old.name}.*"):
-            part.unlink()
+    remove_checkpoints(checkpoints(folder)[:-keep])
     say_row("Saved", f"{folder / f'ckpt-{step}'} and generator.keras")
 
 
@@ -1017,7 +965,8 @@ def train_as_told(options: Train) -> RunFolder:
         step = int(state.step.numpy())
         say(f"Stopped at step {step:,}. To go on: {how_to_go_on(folder, config)}")
     else:
-        say_row("Finished", f"the generator is {folder / 'generator.keras'}")
+        best = "; the best one, best.keras" if (folder / "best.keras").exists() else ""
+        say_row("Finished", f"the generator is {folder / 'generator.keras'}{best}")
     return RunFolder(folder, stopped_by)
 
 
@@ -1043,6 +992,8 @@ def prepare(
     settings = to_saved(options) | {"found": derived}
     if holds_run(folder):
         refuse_another_run(settings, folder)
+    elif options.from_run:
+        refuse_other_networks(settings, find_run(options.from_run))
     return splits, config, settings
 
 

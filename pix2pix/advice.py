@@ -110,12 +110,14 @@ def describe_side(channels: int, side: Side) -> str:
 
 
 def describe_changes(options: Train) -> str:
-    """List the flags that are not at their defaults, but for those that other lines speak of."""
-    said = SAID_ELSEWHERE | {field.name for field in fields(RunOptions)}
+    """List the flags that are not at their defaults, or their recipe's, but for those that other
+    lines speak of."""
+    said = SAID_ELSEWHERE | {field.name for field in fields(RunOptions)} - {"from_run", "keep_old"}
+    recipe = RECIPES[options.recipe]
     flags = []
     for field in fields(Train):
         value = getattr(options, field.name)
-        if value == field.default or field.name in said:
+        if value == recipe.get(field.name, field.default) or field.name in said:
             continue
         if value is True:
             flags.append(flag(field.name))

@@ -167,4 +167,6 @@ def check_learning(options: Train) -> None:
     require(has_choice, options, "gan_loss", rule)
     require(0 <= options.l1_weight < math.inf, options, "l1_weight", "at least 0")
     require(0 <= options.validate <= MOST, options, "validate", f"from 0 to {MOST:,}")
+    if options.keep_best and not options.validate:
+        raise UsageError("--keep-best chooses by what --validate measures, so that cannot be 0.")
     require(0 <= options.seed < 2**32, options, "seed", "from 0 to 4294967295")

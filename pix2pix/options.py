@@ -121,7 +121,7 @@ class PictureOptions(Options):
     """Mirror every other pair, at random."""
     augment: tuple[Literal["rotate", "scale", "colour"], ...] = ()
     """For few pairs: change them at random. rotate: by up to 10 degrees; scale: by up to a fifth;
-    colour: brightness, contrast and saturation, but for label maps."""
+    colour: brightness, contrast and saturation; refused if only the sources are label maps."""
     source_channels: Unset[Literal[1, 3, 4]] = None
     """1 is grey, 3 RGB, 4 RGB with transparency. Default: what the pictures have."""
     target_channels: Unset[Literal[1, 3, 4]] = None

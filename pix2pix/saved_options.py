@@ -22,7 +22,7 @@ from pix2pix.options import (
     run_folder,
     types_of,
 )
-from pix2pix.recipes import follow_recipe
+from pix2pix.recipes import RECIPES, follow_recipe
 from pix2pix.support.sides import PHOTOS, Side, side_from_saved
 from pix2pix.support.terminal import (
     UsageError,
@@ -193,6 +193,8 @@ def fill_in(options: Train, given: set[str]) -> Train:
     values = {name: value for name, value in saved.items() if name not in not_taken}
     values |= {name: getattr(options, name) for name in given}
     filled_in = type(options)(**values)
+    if not filled_in.validate and "keep_best" not in given:  # nothing to choose by any more
+        filled_in = replace(filled_in, keep_best=None)
     if filled_in.recipe == saved.get("recipe", Train.recipe):  # which the run has followed already
         return filled_in
     return follow_recipe(filled_in, given)
@@ -226,7 +228,33 @@ def networks_of_older(options: Train, given: set[str]) -> dict[str, object]:
     values = saved_options(saved) | {"depth": saved["found"].get("depth") or saved.get("depth")}
     of_networks = [field.name for field in fields(NetworkOptions)]
     names = {"recipe", "image_size", "labels", *of_networks} - given
+    if "recipe" in given:  # then what it names is not the older run's
+        names -= {name for recipe in RECIPES.values() for name in recipe}
     return {name: values[name] for name in names if name in values}
+
+
+def refuse_other_networks(new: dict, folder: Path) -> None:
+    """Let a run begin only with networks that are built as its own; `new` is what its config.json
+    would become, and `folder` the older run's."""
+    old = parts_of_networks(read_config(folder / "config.json"))
+    for what, now in parts_of_networks(new).items():
+        before = old[what]
+        if before not in (now, None):  # None: older than the option, or imported, and not known
+            raise UserError(
+                f"--from {folder}: its networks cannot be used for these pictures with these "
+                f"options. They have {what} {before}, not {now}."
+            )
+
+
+def parts_of_networks(saved: dict) -> dict[str, object]:
+    """Return what decides which weights the networks of a config.json have, named in words."""
+    names = ("depth", "generator_filters", "discriminator_filters", "normalization")
+    names += ("upsampling", "discriminator", "source_channels", "target_channels")
+    values = {**OLDER_RUNS, **saved, **saved["found"]}
+    parts = {name.replace("_", " "): values.get(name) for name in names}
+    sides = {side: saved["found"].get(side) or {} for side in ("source", "target")}
+    classes = {f"{name} classes": len(side.get("classes", ())) for name, side in sides.items()}
+    return classes | parts
 
 
 def older_options(options: Train) -> Train:

@@ -11,6 +11,7 @@ import image_to_image_translation as script
 from pix2pix import advice
 from pix2pix.commands.inspect_dataset import inspect_dataset
 from pix2pix.options import Inspect, Train
+from pix2pix.recipes import follow_recipe
 from pix2pix.support.terminal import UserError
 
 
@@ -58,6 +59,14 @@ def test_the_options_in_force_are_listed():
     assert advice.describe_changes(Train(dataset="maps", steps=7, name="x", log_every=3)) == ""
     changed = Train(flip=False, crop=True, l1_weight=10.0, source_dir="a", target_dir="b")
     assert advice.describe_changes(changed) == "--crop --no-flip --l1-weight 10.0"
+    assert advice.describe_changes(Train(from_run="a", keep_old=0.2)) == "--from a --keep-old 0.2"
+
+
+def test_what_contradicts_the_recipe_is_listed_and_what_follows_it_is_not():
+    crisp = follow_recipe(Train(recipe="crisp"), {"recipe"})
+    assert advice.describe_changes(crisp) == "--recipe crisp"
+    other = follow_recipe(Train(recipe="crisp", upsampling="transposed"), {"recipe", "upsampling"})
+    assert advice.describe_changes(other) == "--upsampling transposed --recipe crisp"
 
 
 @pytest.mark.parametrize(

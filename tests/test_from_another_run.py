@@ -104,6 +104,7 @@ def source_of(config) -> list:
     _, _, settings = script.prepare(config, folder)
     folder.mkdir(parents=True, exist_ok=True)
     script.write_config(settings, folder)
+    (folder / "ckpt-1.index").touch()
     return settings["found"]["source"]["classes"]
 
 
@@ -128,9 +129,24 @@ def test_classes_keep_the_channels_they_had(small, tmp_path):
 )
 def test_networks_that_do_not_fit_are_refused_in_a_line(small, older, other):
     options = begin(small, older, dataset="synthetic", name="new", **other)
-    with pytest.raises(UserError, match="--from .*older: its networks cannot be used for these"):
+    what = next(iter(other)).replace("_", " ")
+    with pytest.raises(UserError, match=f"--from .*older: its networks cannot .* have {what} "):
         script.train_as_told(options)
     assert not list(run_folder(options).glob("ckpt-*"))
+
+
+def test_another_number_of_classes_is_refused_in_words(small, older):
+    options = begin(small, older, dataset="synthetic", name="new", labels="source")
+    with pytest.raises(UserError, match="They have source classes 0, not 9"):
+        script.train_as_told(options)
+
+
+def test_a_recipe_that_is_given_counts(small, older):
+    options = begin(small, older, dataset="synthetic", name="new", recipe="crisp-labels")
+    assert (options.upsampling, options.labels) == ("resize", "source")
+    assert options.generator_filters == 5
+    with pytest.raises(UserError, match="its networks cannot be used"):
+        script.train_as_told(options)
 
 
 def test_runs_that_are_not_there(small, tmp_path):

@@ -8,9 +8,11 @@ import tensorflow as tf
 from conftest import assert_same_weights, weights
 
 import image_to_image_translation as script
+from pix2pix.command_line import parse
 from pix2pix.commands.evaluate import evaluate
 from pix2pix.commands.trained_run import open_run
 from pix2pix.options import Evaluate, run_folder
+from pix2pix.support.checkpoint_files import PARTS
 from pix2pix.support.tables import read_columns
 from pix2pix.support.terminal import UsageError
 
@@ -103,6 +105,17 @@ def test_the_best_generator_is_kept(small, measure):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_without_validation_there_is_nothing_to_choose_the_best_by(small):
+    with pytest.raises(UsageError, match="--keep-best chooses by what --validate measures"):
+        script.check_options(dataclasses.replace(small, keep_best="l1", validate=0))
+    begun = dataclasses.replace(small, keep_best="l1", validate=1)
+    folder = run_folder(begun)
+    folder.mkdir(parents=True)
+    script.write_config(script.to_saved(begun) | {"found": {}}, folder)
+    typed = ["train", f"--output={folder.parent}", f"--name={folder.name}", "--validate=0"]
+    assert parse(typed)[1].keep_best is None
+
+
 @pytest.mark.usefixtures("_time_enough")
 def test_validation_goes_on_where_it_stopped(small):
     config = dataclasses.replace(small, preview_every=2, keep_best="psnr", validate=3)
@@ -124,7 +137,7 @@ def test_a_run_from_before_the_verdicts_were_logged_goes_on(small):
     folder = run_folder(config)
     state = script.new_state(open_run(folder).config)
     script.restore(state, folder)
-    parts = {name: getattr(state, name) for name in script.PARTS}
+    parts = {name: getattr(state, name) for name in PARTS}
     parts["loss_sums"] = {name: state.loss_sums[name] for name in older_losses}
     for file in folder.glob("ckpt-*"):
         file.unlink()

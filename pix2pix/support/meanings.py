@@ -25,7 +25,8 @@ def with_classes(
     if not classes and labels != "auto":
         raise UserError(
             f"--labels {labels}: the {title}s have no few even colours that could be classes. "
-            "List them in a file for --classes, or leave --labels out."
+            "List them in a file for --classes, or train with --labels none (and the recipe "
+            "crisp instead of crisp-labels)."
         )
     return replace(side, classes=classes, measured=False) if classes else side
 

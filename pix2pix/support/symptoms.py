@@ -146,9 +146,9 @@ def has_spot(_metrics: Columns, validation: Columns) -> bool:
 SYMPTOMS = {
     "discriminator": Symptom(
         separates_everything,
-        "the discriminator has told nearly all patches apart for 2,000 steps, so the generator may "
-        "learn little from it. Look at the previews; if they get no better, try fewer "
-        "--discriminator-filters in a new run",
+        "the discriminator has been right nearly always for 2,000 steps, so the generator may "
+        "learn little from it. Try --gan-loss least-squares or, in a new run, a smaller "
+        "--discriminator-filters",
         "the-discriminator-wins",
     ),
     "by-heart": Symptom(
@@ -165,8 +165,8 @@ SYMPTOMS = {
     ),
     "grid": Symptom(
         has_grid,
-        "there is a grid in the pictures that the targets lack. --upsampling resize has none, in a "
-        "new run",
+        "there is a grid in the pictures that the targets lack. If it stays, --upsampling resize, "
+        "in a new run, has none",
         "a-checkerboard-pattern",
     ),
     "spot": Symptom(
