@@ -690,9 +690,11 @@ def update_average(state: tf.train.Checkpoint, config: Train) -> None:
     """Move the average of the generator's weights a little towards what they are now. It is not in
     the paper, but mostly makes better pictures (docs/QUALITY.md), and training is the same without.
 
-    At first it spans few steps, so that the initial weights are forgotten."""
+    At first it spans few steps, so that the initial weights are forgotten, unless another run's
+    average was carried over."""
     done = tf.cast(state.step, tf.float32)
-    share = 1 - tf.minimum(config.average_weights, (1 + done) / (10 + done))
+    few_steps = 1.0 if config.from_run else (1 + done) / (10 + done)
+    share = 1 - tf.minimum(config.average_weights, few_steps)
     for average, weight in zip(state.average.weights, state.generator.weights, strict=True):
         average.assign_add(share * (weight - average))
 
@@ -993,7 +995,7 @@ def prepare(
     if holds_run(folder):
         refuse_another_run(settings, folder)
     elif options.from_run:
-        refuse_other_networks(settings, find_run(options.from_run))
+        refuse_other_networks(settings, find_run(options))
     return splits, config, settings
 
 
@@ -1036,7 +1038,7 @@ def start_or_resume(
         remove_half_written(folder)
         restore(state, folder)
         if config.from_run and not checkpoints(folder):
-            carry_over(state, find_run(config.from_run))
+            carry_over(state, find_run(config))
     data = ("dataset", "source_dir", "target_dir", "classes", "data_dir", "mirror", "from_run")
     places = (*data, "output", "name", "config")
     shared = {name: value for name, value in settings.items() if name not in places}

@@ -212,19 +212,22 @@ def refuse_to_begin_anew(options: Train, begun_with: str | None) -> None:
         )
 
 
-def find_run(run: Path) -> Path:
+def find_run(options: Train) -> Path:
     """Return the folder of the run that --from names, by its path or its name."""
-    for folder in places_of_run(run):
+    output = Path(options.output).expanduser()
+    for folder in (*places_of_run(options.from_run), output / options.from_run):
         if (folder / "config.json").exists():
             return folder
-    raise UserError(f"--from {run}: no such run; name its folder, or a run in {Train.output}.")
+    raise UserError(
+        f"--from {options.from_run}: no such run; name its folder, or a run in {output}."
+    )
 
 
 def networks_of_older(options: Train, given: set[str]) -> dict[str, object]:
     """Return what the networks of the run that --from names are like, but for what is given."""
     if not options.from_run:
         return {}
-    saved = read_config(find_run(options.from_run) / "config.json")
+    saved = read_config(find_run(options) / "config.json")
     values = saved_options(saved) | {"depth": saved["found"].get("depth") or saved.get("depth")}
     of_networks = [field.name for field in fields(NetworkOptions)]
     names = {"recipe", "image_size", "labels", *of_networks} - given
@@ -259,7 +262,7 @@ def parts_of_networks(saved: dict) -> dict[str, object]:
 
 def older_options(options: Train) -> Train:
     """Return options for the pairs of the run that --from names."""
-    saved = read_config(find_run(options.from_run) / "config.json")
+    saved = read_config(find_run(options) / "config.json")
     values, of_data = from_saved(saved), [field.name for field in fields(DataOptions)]
     older = replace(options, **{name: getattr(values, name) for name in of_data})
     return replace(older, direction=saved["found"].get("direction") or older.direction)
@@ -273,7 +276,7 @@ def sides_of_older(options: Train) -> tuple[Side, Side]:
     if not options.from_run or options.classes:
         return PHOTOS, PHOTOS
     own = run_folder(options) / "config.json"
-    saved = read_config(own if own.exists() else find_run(options.from_run) / "config.json")
+    saved = read_config(own if own.exists() else find_run(options) / "config.json")
     older = settle(from_saved(saved), saved["found"])
     return older.source, older.target
 
@@ -298,8 +301,10 @@ def refuse_another_run(new: dict, folder: Path) -> None:
             what = "other pictures (--dataset, --seed or --holdout differ, or files):"
         if name in ("source", "target"):
             what = f"{name}s that mean something else (--classes, --range, or files):"
+        recipe = old.get("recipe", Train.recipe)
+        begun = "" if recipe == new["recipe"] else f" It was begun with --recipe {recipe}."
         raise UserError(
-            f"{folder} holds a run with {what} {before}, not {now}. "
+            f"{folder} holds a run with {what} {before}, not {now}.{begun} "
             "Give the new run a folder of its own with --name."
         )
 

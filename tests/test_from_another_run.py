@@ -45,6 +45,13 @@ def test_it_begins_with_both_networks_and_their_average(small, older, pair_folde
         pairs = zip(getattr(state, name).weights, getattr(old, name).weights, strict=True)
         for ours, theirs in pairs:
             np.testing.assert_array_equal(ours, theirs)
+    for weight in state.generator.weights:
+        weight.assign(weight + 1)
+    script.update_average(state, config)  # which keeps 0.9 of itself, unlike one of a new run
+    networks = state.average.weights, old.average.weights, state.generator.weights
+    for ours, theirs, now in zip(*networks, strict=True):
+        expected = 0.9 * np.asarray(theirs) + 0.1 * np.asarray(now)
+        np.testing.assert_allclose(ours, expected, atol=1e-5)
     assert int(state.step) == int(state.generator_optimizer.iterations) == 0
     assert not any(np.any(m) for m in state.generator_optimizer._momentums)
 

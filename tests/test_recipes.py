@@ -49,7 +49,7 @@ def test_a_run_remembers_what_its_recipe_was(small, capsys):
     script.train_as_told(options)
     _, options = parse(["train", *where, "--recipe", "paper", "--steps", "8"])
     assert options.upsampling == "transposed"
-    with pytest.raises(UserError, match="upsampling resize, not transposed"):
+    with pytest.raises(UserError, match="begun with --recipe crisp-labels"):
         script.train_as_told(options)
 
 
