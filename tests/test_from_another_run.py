@@ -13,7 +13,7 @@ import image_to_image_translation as script
 from pix2pix.command_line import parse
 from pix2pix.options import Train, run_folder
 from pix2pix.recipes import RECIPES
-from pix2pix.saved_options import older_options, read_config, sides_of_older, to_saved
+from pix2pix.saved_options import find_run, older_options, read_config, sides_of_older, to_saved
 from pix2pix.support.sides import PHOTOS
 from pix2pix.support.terminal import UsageError, UserError
 
@@ -54,6 +54,12 @@ def test_it_begins_with_both_networks_and_their_average(small, older, pair_folde
         np.testing.assert_allclose(ours, expected, atol=1e-5)
     assert int(state.step) == int(state.generator_optimizer.iterations) == 0
     assert not any(np.any(m) for m in state.generator_optimizer._momentums)
+
+
+def test_a_run_is_found_by_its_name_in_the_same_output(small, older):
+    assert find_run(dataclasses.replace(small, from_run="older")) == older
+    with pytest.raises(UserError, match="--from nosuch: no such run"):
+        find_run(dataclasses.replace(small, from_run="nosuch"))
 
 
 def test_it_stops_and_goes_on_without_the_older_run(small, older, pair_folder):
