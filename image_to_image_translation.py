@@ -532,19 +532,18 @@ def needs_bias(config: Train) -> bool:
     return config.normalization in ("none", "plain-instance")
 
 
-def has_mirrored_border(smaller: Sequence[int], config: Train) -> bool:
-    """Tell whether a map, [batch, height, width, channels], is continued beyond its border.
-
-    Of a layer's two maps it is the smaller one's size that decides."""
-    return config.padding == "reflect" and min(smaller[1:3]) >= SMALLEST_MIRRORED
+def mirrors_border(height: int, width: int, config: Train) -> bool:
+    """Tell whether a layer sees its map mirrored beyond the border, by the size of the smaller one
+    of the maps that it takes and makes."""
+    return config.padding == "reflect" and min(height, width) >= SMALLEST_MIRRORED
 
 
 def downsample(
     x: keras.KerasTensor, filters: int, use_bias: bool, config: Train
 ) -> keras.KerasTensor:
     """Halve height and width."""
-    batch, height, width, _ = x.shape
-    if has_mirrored_border((batch, height // 2, width // 2), config):
+    _, height, width, _ = x.shape
+    if mirrors_border(height // 2, width // 2, config):
         x = keras.ops.pad(x, BORDER, "reflect")
         return convolution(layers.Conv2D, filters, 2, use_bias, padding="valid")(x)
     return convolution(layers.Conv2D, filters, 2, use_bias)(x)
@@ -554,7 +553,8 @@ def upsample(
     x: keras.KerasTensor, filters: int, use_bias: bool, config: Train
 ) -> keras.KerasTensor:
     """Double height and width."""
-    mirrored = has_mirrored_border(x.shape, config)
+    _, height, width, _ = x.shape
+    mirrored = mirrors_border(height, width, config)
     if mirrored:
         x = keras.ops.pad(x, BORDER, "reflect")
     if config.upsampling == "resize":  # every pixel is made from equally many, so no checkerboard
@@ -692,11 +692,12 @@ def update_average(state: tf.train.Checkpoint, config: Train) -> None:
 
     At first it spans few steps, so that the initial weights are forgotten, unless another run's
     average was carried over."""
-    done = tf.cast(state.step, tf.float32)
-    few_steps = 1.0 if config.from_run else (1 + done) / (10 + done)
-    share = 1 - tf.minimum(config.average_weights, few_steps)
+    kept = config.average_weights
+    if not config.from_run:
+        done = tf.cast(state.step, tf.float32)
+        kept = tf.minimum(kept, (1 + done) / (10 + done))
     for average, weight in zip(state.average.weights, state.generator.weights, strict=True):
-        average.assign_add(share * (weight - average))
+        average.assign_add((1 - kept) * (weight - average))
 
 
 @tf.function(autograph=False)

@@ -14,9 +14,7 @@ def in_float32(network: keras.Model) -> keras.Model:
 
     def copy_in_float32(operation: keras.Operation) -> keras.Operation:
         config = operation.get_config()
-        if isinstance(
-            operation, layers.Layer
-        ):  # others, as of keras.ops, have no type of their own
+        if isinstance(operation, layers.Layer):  # operations of keras.ops take what they get
             config["dtype"] = "float32"
         return type(operation).from_config(config)
 

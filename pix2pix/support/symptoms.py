@@ -147,8 +147,8 @@ SYMPTOMS = {
     "discriminator": Symptom(
         separates_everything,
         "the discriminator has been right nearly always for 2,000 steps, so the generator may "
-        "learn little from it. Try --gan-loss least-squares or, in a new run, a smaller "
-        "--discriminator-filters",
+        "learn little from it. Try --gan-loss least-squares (not with --discriminator classes) or, "
+        "in a new run, a smaller --discriminator-filters",
         "the-discriminator-wins",
     ),
     "by-heart": Symptom(
