@@ -12,6 +12,7 @@ RECIPES: dict[str, dict[str, object]] = {
     "crisp": {"upsampling": "resize"},
     "crisp-labels": {  # for sources that are label maps
         "upsampling": "resize",
+        "padding": "reflect",
         "labels": "source",
         "discriminator": "classes",
         "l1_weight": 3.0,

@@ -53,6 +53,16 @@ def test_a_run_remembers_what_its_recipe_was(small, capsys):
         script.train_as_told(options)
 
 
+def test_a_recipe_that_has_changed_leaves_its_older_runs_as_they_are(small):
+    older = {name: value for name, value in CRISP.items() if name != "padding"}  # as it was once
+    config = dataclasses.replace(small, name="older", recipe="crisp-labels", **older)
+    script.train_as_told(config)
+    where = ["--output", str(small.output), "--name", "older", "--recipe", "crisp-labels"]
+    _, options = parse(["train", *where, "--steps", "6"])
+    assert options.padding == "zeros"
+    assert script.train_as_told(options).folder == config.output / "older"
+
+
 def test_what_a_run_changed_of_its_recipe_stays_changed(small):
     where = ["--output", str(small.output), "--name", "odd", "--recipe", "crisp-labels"]
     _, options = parse(["train", "synthetic", *where, "--upsampling", "transposed"])
