@@ -35,6 +35,7 @@ LABELS = "--upsampling resize --labels source --discriminator classes"
 ROWS = {  # flags that differ from the paper's recipe
     "paper": "",
     "resize": "--upsampling resize",
+    "resize, reflect": "--upsampling resize --padding reflect",
     "resize, labels": "--upsampling resize --labels source",
     "resize, L1 30": "--upsampling resize --l1-weight 30",
     "resize, least squares": "--upsampling resize --gan-loss least-squares",
@@ -43,7 +44,6 @@ ROWS = {  # flags that differ from the paper's recipe
     "classes, L1 30": f"{LABELS} --l1-weight 30",
     "classes, L1 10": f"{LABELS} --l1-weight 10",
     "classes, L1 3": f"{LABELS} --l1-weight 3",
-    "classes, L1 3, reflect": f"{LABELS} --l1-weight 3 --padding reflect",
     "crisp": "--recipe crisp",
     "crisp-labels": "--recipe crisp-labels",
 }
