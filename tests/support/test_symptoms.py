@@ -68,6 +68,8 @@ def test_what_pictures_show_three_times(name, bad):
     once[name][-2] = validation()[name][-2]
     assert find_symptoms(metrics(), once) == []
     assert find_symptoms(metrics(), validation(steps=2000, **{name: bad})) == []
+    early = {"step": [100, 300, 500], name: [bad] * 3}
+    assert find_symptoms(metrics(), early) == []
 
 
 @pytest.fixture
