@@ -533,8 +533,9 @@ def needs_bias(config: Train) -> bool:
 
 
 def mirrors_border(height: int, width: int, config: Train) -> bool:
-    """Tell whether a layer sees its map mirrored beyond the border, by the size of the smaller one
-    of the maps that it takes and makes."""
+    """Tell whether a layer sees its map mirrored beyond the border.
+
+    Height and width are those of the smaller of its two maps, before and after it."""
     return config.padding == "reflect" and min(height, width) >= SMALLEST_MIRRORED
 
 

@@ -22,7 +22,7 @@ AROUND = 6  # frequencies on each side that a peak is compared with, but for its
 BLOCKS = 16  # along each side, in which spots are looked for
 STILL = 0.1  # of the targets' change from picture to picture: less is no change
 IN_A_ROW = 3  # previews that must show it
-EARLY = 500  # steps in which pictures are not yet like anything
+EARLY = 500  # steps, whose pictures tell nothing yet
 LONG = 2_000  # steps
 
 LEAST_VARIETY = 0.2  # of the targets' own; facades have 0.41 to 0.80
@@ -100,7 +100,8 @@ class Symptom:
 
 
 def last_rows(columns: Columns, name: str) -> np.ndarray:
-    """Return the last values of a column, or only a NaN if there are too few for a symptom."""
+    """Return the last values of a column, or only a NaN if there are too few for a symptom; those
+    of early steps do not count."""
     rows = zip(columns.get("step", []), columns.get(name, []), strict=False)
     values = [value for step, value in rows if step > EARLY]
     return np.array(values[-IN_A_ROW:]) if len(values) >= IN_A_ROW else np.array([np.nan])
