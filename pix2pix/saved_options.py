@@ -300,6 +300,8 @@ def refuse_another_run(new: dict, folder: Path) -> None:
         if name == "pairs":
             what = "other pictures (--dataset, --seed or --holdout differ, or files):"
         if name in ("source", "target"):
+            if without_names(before) == without_names(now):
+                continue
             what = f"{name}s that mean something else (--classes, --range, or files):"
         recipe = old.get("recipe", Train.recipe)
         begun = "" if recipe == new["recipe"] else f" It was begun with --recipe {recipe}."
@@ -307,6 +309,13 @@ def refuse_another_run(new: dict, folder: Path) -> None:
             f"{folder} holds a run with {what} {before}, not {now}.{begun} "
             "Give the new run a folder of its own with --name."
         )
+
+
+def without_names(side: dict) -> dict:
+    """Return what config.json holds of a side, with classes that have no names, as these do not
+    change what a class means."""
+    classes = [line.split()[:4] for line in side.get("classes", [])]
+    return {**side, "classes": classes}
 
 
 def report_changes(old: dict, new: dict) -> None:

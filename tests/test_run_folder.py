@@ -13,6 +13,7 @@ from conftest import SMALL, assert_same_weights, errors, flags, small_task, star
 import image_to_image_translation as script
 from pix2pix.commands.trained_run import open_run
 from pix2pix.options import run_folder
+from pix2pix.support.sides import to_hex
 from pix2pix.support.terminal import UserError
 
 
@@ -213,6 +214,25 @@ def test_another_dataset_of_the_same_name_is_refused_but_a_moved_one_is_not(
     (moved / "train/0.png").unlink()
     with pytest.raises(UserError, match="or files.*: 6 pairs .*, not 5 pairs"):
         script.train(dataclasses.replace(config, dataset=str(moved), steps=8))
+
+
+def test_classes_of_an_older_run_get_their_names_and_it_goes_on(small):
+    labelled = dataclasses.replace(small, labels="source")
+    folder = script.train(labelled).folder
+    path = folder / "config.json"
+    saved = json.loads(path.read_text())
+    side = saved["found"]["source"]
+    named = open_run(folder).config.source.classes
+    assert named[0].name == "facade"
+    side["classes"] = [str(label._replace(name=to_hex(label.colour))) for label in named]
+    path.write_text(json.dumps(saved))
+    assert open_run(folder).config.source.classes == named
+    script.train(dataclasses.replace(labelled, steps=6))
+    assert json.loads(path.read_text())["found"]["source"]["classes"] == list(map(str, named))
+    side["classes"][0] = "0 1 2 3 facade"
+    path.write_text(json.dumps(saved))
+    with pytest.raises(UserError, match="sources that mean something else"):
+        script.train(dataclasses.replace(labelled, steps=8))
 
 
 def test_a_start_that_trains_nothing_changes_nothing(small, finished):

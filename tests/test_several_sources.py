@@ -200,7 +200,7 @@ def test_a_run_on_labels_goes_on_and_refuses_to_become_another(facades, small):
     assert len(script.checkpoints(folder)) == 2
     assert open_run(folder).config.labels == "source"
     written = export(Export(folder, formats=("keras", "saved_model", "onnx", "litert")))
-    assert "A source is a label map in the colours #" in (written / "README.md").read_text()
+    assert "A source is a label map in the colours facade (" in (written / "README.md").read_text()
     with pytest.raises(UserError, match="with labels source, not none"):
         script.train_as_told(dataclasses.replace(options, labels="none"))
 

@@ -12,7 +12,14 @@ from keras import ops
 from numpy.lib.stride_tricks import sliding_window_view
 
 from pix2pix.support.pictures import convert_channels, from_pixels, to_pixels
-from pix2pix.support.sides import MOST_CLASSES, MOST_NUMBER, LabelClass, parse_class
+from pix2pix.support.sides import (
+    MOST_CLASSES,
+    MOST_NUMBER,
+    LabelClass,
+    name_facades,
+    parse_class,
+    to_hex,
+)
 from pix2pix.support.terminal import UserError
 
 MOST_FOUND = 64  # classes; what has more colours is a photo
@@ -90,7 +97,7 @@ def find_classes(pictures: Iterable[np.ndarray]) -> tuple[LabelClass, ...]:
     colours = [(code >> 16, code >> 8 & 255, code & 255) for code in counts.find_palette()]
     if colours and counts.single and max(max(colours)) < MOST_FOUND:
         return name_numbers(blue for _, _, blue in colours)
-    return tuple(
+    return name_facades(
         LabelClass(colour[0] if counts.single else place, colour, to_hex(colour))
         for place, colour in enumerate(colours)
     )
@@ -133,11 +140,6 @@ def name_numbers(numbers: Iterable[int]) -> tuple[LabelClass, ...]:
         colour = tuple(round(255 * level) for level in colorsys.hsv_to_rgb(hue, 0.8, light))
         classes.append(LabelClass(number, colour, f"class {number}"))
     return tuple(classes)
-
-
-def to_hex(colour: Iterable[int]) -> str:
-    """Name a colour as web pages do: `#0030ff`."""
-    return "#" + "".join(f"{level:02x}" for level in colour)
 
 
 # --- From pixels to classes -----------------------------------------------------------------------

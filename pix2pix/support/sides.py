@@ -3,6 +3,7 @@
 Loads nothing that takes time, as the options stand on it.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,6 +35,48 @@ def parse_class(line: str, place: int) -> LabelClass:
     if abs(number) >= MOST_NUMBER:
         raise ValueError(f"{line}: a number is below {MOST_NUMBER}")
     return LabelClass(number, colour, " ".join(words[3:]) or f"class {place}")
+
+
+# The classes of the CMP facade database, in the colours that the facades archive has them in.
+FACADE_CLASSES = {
+    "background": (0, 0, 222),
+    "facade": (0, 48, 255),
+    "window": (0, 128, 255),
+    "door": (0, 207, 255),
+    "cornice": (32, 255, 224),
+    "sill": (112, 255, 143),
+    "balcony": (192, 255, 63),
+    "blind": (255, 239, 0),
+    "deco": (255, 159, 0),
+    "molding": (255, 80, 0),
+    "pillar": (255, 0, 0),
+    "shop": (174, 0, 0),
+}
+JPEG_NOISE = 16  # levels by which the archive's colours differ from these
+
+
+def to_hex(colour: Iterable[int]) -> str:
+    """Name a colour as web pages do: `#0030ff`."""
+    return "#" + "".join(f"{level:02x}" for level in colour)
+
+
+def name_facades(classes: Iterable[LabelClass]) -> tuple[LabelClass, ...]:
+    """Return classes that were found in pictures with the names of the facades' classes, if they
+    are at least half of these and no others."""
+    classes = tuple(classes)
+    names = [facade_class(label.colour) for label in classes]
+    unnamed = all(label.name == to_hex(label.colour) for label in classes)
+    if not (unnamed and all(names) and 2 * len(classes) >= len(FACADE_CLASSES)):
+        return classes
+    return tuple(label._replace(name=name) for label, name in zip(classes, names, strict=True))
+
+
+def facade_class(colour: tuple[int, int, int]) -> str:
+    """Return the name of the facades' class of a colour; nothing if none has it."""
+    for name, own in FACADE_CLASSES.items():
+        if max(abs(a - b) for a, b in zip(colour, own, strict=True)) <= JPEG_NOISE:
+            return name
+    return ""
 
 
 class Part(NamedTuple):
@@ -81,4 +124,4 @@ def side_from_saved(saved: dict, channels: int) -> Side:
     )
     if not sound:
         raise ValueError(f"{saved} does not say what pictures of {channels} channels mean")
-    return Side(tuple(classes), bool(saved.get("measured")), tuple(ranges), tuple(parts))
+    return Side(name_facades(classes), bool(saved.get("measured")), tuple(ranges), tuple(parts))

@@ -5,23 +5,22 @@ from pathlib import Path
 
 import numpy as np
 
-from pix2pix.support.sides import PHOTOS, Side
+from pix2pix.support.sides import FACADE_CLASSES, PHOTOS, Side
 
 COUNTS = {"train": 400, "val": 100, "test": 106}  # as many pairs as the facades dataset has
 
-# Classes of the CMP facade database in the colours that the facades archive has them in, and the
-# colour in which the made-up photos are painted.
-CLASSES = {
-    "background": ((0, 0, 222), (168, 200, 232)),
-    "facade": ((0, 48, 255), (196, 164, 132)),
-    "window": ((0, 128, 255), (58, 74, 96)),
-    "door": ((0, 207, 255), (96, 62, 40)),
-    "cornice": ((32, 255, 224), (226, 214, 190)),
-    "sill": ((112, 255, 143), (208, 202, 190)),
-    "balcony": ((192, 255, 63), (72, 72, 76)),
-    "blind": ((255, 239, 0), (150, 170, 140)),
-    "molding": ((255, 80, 0), (214, 196, 166)),
+PAINTS = {  # the colours in which the made-up photos show the classes
+    "background": (168, 200, 232),
+    "facade": (196, 164, 132),
+    "window": (58, 74, 96),
+    "door": (96, 62, 40),
+    "cornice": (226, 214, 190),
+    "sill": (208, 202, 190),
+    "balcony": (72, 72, 76),
+    "blind": (150, 170, 140),
+    "molding": (214, 196, 166),
 }
+CLASSES = {name: (FACADE_CLASSES[name], paint) for name, paint in PAINTS.items()}
 
 
 @dataclass(frozen=True)
