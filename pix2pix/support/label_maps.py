@@ -171,7 +171,9 @@ def classify(pixels: np.ndarray, classes: tuple[LabelClass, ...]) -> np.ndarray:
     if pixels.dtype == np.uint16:
         pixels = to_pixels(from_pixels(pixels))  # as the colours of classes have 8 bits
     colours = convert_channels(pixels, 3).astype(np.float32)
-    distances = np.stack([((colours - colour) ** 2).sum(-1) for colour in palette_of(classes)])
+    palette = palette_of(classes).astype(np.float32)
+    products = np.tensordot(palette, colours, (1, 2))  # of whole numbers, so nothing is rounded
+    distances = (palette**2).sum(-1)[:, None, None] - 2 * products + (colours**2).sum(-1)
     places = distances.argmin(axis=0)
     if distances.min(axis=0).max() == 0:
         return places
