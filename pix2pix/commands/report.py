@@ -13,10 +13,11 @@ from PIL import Image
 from image_to_image_translation import CheckedSplit
 from pix2pix.commands.metrics import METRICS, generate_batches
 from pix2pix.commands.trained_run import TrainedRun
+from pix2pix.options import SettledTrain
 from pix2pix.support.files import replace_when_complete, write_text
+from pix2pix.support.pages import fill_page
 from pix2pix.support.pictures import shown_parts, to_pixels
 
-TEMPLATE = Path(__file__).parents[1] / "pages" / "results.html"
 SHOWN = 200  # pairs at most, which a browser shows with ease
 NOT_THE_PAPERS_FID = (
     "On the InceptionV3 that comes with Keras (ImageNet weights), not on the network of 2015 that "
@@ -35,11 +36,10 @@ def write_report(folder: Path, summary: dict, trained: TrainedRun, split: Checke
     writer.writeheader()
     writer.writerows(summary["pairs"])
     rows, titles = rows_with_pictures(summary["pairs"], trained, split)
-    page = json.dumps(page_content(summary, rows, titles, plot)).replace("</", "<\\/")
-    template = TEMPLATE.read_text(encoding="utf-8")
+    content = page_content(summary, rows, titles, plot) | {"legends": legends(trained.config)}
     write_text(folder / "metrics.json", json.dumps(summary, indent=2) + "\n")
     write_text(folder / "metrics.csv", table.getvalue())
-    write_text(folder / "index.html", template.replace("/*RESULTS*/null", page))
+    write_text(folder / "index.html", fill_page("results.html", content))
 
 
 def plot_metrics(path: Path, means_by_step: dict[int, dict[str, float]]) -> None:
@@ -111,6 +111,16 @@ def page_content(summary: dict, rows: list[dict], titles: list[str], plot: str) 
         "left_out": left_out,
         "titles": titles,
         "rows": rows,
+    }
+
+
+def legends(config: SettledTrain) -> dict[str, list[dict]]:
+    """Return the classes of label maps, by the title of their pictures."""
+    sides = {"Classes of the input": config.source, "Classes of the target": config.target}
+    return {
+        title: [{"name": label.name, "colour": label.colour} for label in side.classes]
+        for title, side in sides.items()
+        if side.classes
     }
 
 

@@ -1,6 +1,9 @@
 """The page of results, where there are many."""
 
+import dataclasses
+
 from conftest import make_run
+from helpers import evaluate
 
 import image_to_image_translation as script
 from pix2pix.commands.report import page_content, rows_with_pictures
@@ -19,3 +22,30 @@ def test_a_page_of_many_pairs_shows_the_worst_and_the_best(small, tmp_path):
     assert page["titles"] == ["Input", "Ground truth", "Prediction"]
     assert len(page["rows"][0]["pictures"]) == 3
     assert page["left_out"] == "Only the 200 worst and best of 230 by SSIM are here."
+
+
+def test_the_page_in_a_browser(small, tmp_path, browser):
+    run = script.train(dataclasses.replace(small, labels="source", steps=1)).folder
+    page = browser.new_page()
+    complaints = []
+    page.on("console", lambda said: complaints.append(said.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    evaluate(run, split="val", output=tmp_path)
+    page.goto((tmp_path / "index.html").as_uri())
+    assert "door" in page.locator(".legend li").all_inner_texts()
+    names = page.locator("#pairs td.name").all_inner_texts()
+    assert len(names) == 100
+    page.locator("#pairs button.beside").first.click()
+    heading = page.locator("dialog h2")
+    assert heading.inner_text() == names[0]
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    assert heading.inner_text() == names[2]
+    page.keyboard.press("ArrowLeft")
+    assert heading.inner_text() == names[1]
+    page.keyboard.press("Escape")
+    assert not page.is_visible("dialog")
+    page.evaluate("scrollTo(0, 5000)")
+    assert page.locator("#pairs thead").bounding_box()["y"] == 0  # it stays in sight
+    page.close()
+    assert complaints == []
