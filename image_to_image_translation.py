@@ -124,6 +124,7 @@ from pix2pix.support.notebook import RunFolder, live_output, show_curves, show_i
 from pix2pix.support.pair_folders import FilePair, find_pairs
 from pix2pix.support.panels import draw_panel
 from pix2pix.support.pictures import Kind, kind_of, resize, shown_parts, to_values
+from pix2pix.support.run_page import RunPage
 from pix2pix.support.sides import PHOTOS, Side
 from pix2pix.support.splits import CheckedSplit, Split, mix
 from pix2pix.support.symptoms import warn
@@ -907,19 +908,27 @@ def describe_losses(losses: dict[str, float]) -> str:
     return " ".join(f"{LOSSES[name]} {loss:.3g}" for name, loss in losses.items() if LOSSES[name])
 
 
+class Logs(NamedTuple):
+    """Where a training tells how it goes, beside its tables."""
+
+    writer: tf.summary.SummaryWriter  # of TensorBoard
+    page: RunPage
+
+
 def log(
     state: tf.train.Checkpoint,
     folder: Path,
-    writer: tf.summary.SummaryWriter,
+    logs: Logs,
     losses: dict[str, float],
     clock: StepClock,
 ) -> None:
-    """Add a row to metrics.csv and to TensorBoard, and begin new means."""
+    """Add a row to metrics.csv, to TensorBoard and to the page, and begin new means."""
     step = int(state.step.numpy())
     steps_per_second = 1 / clock.seconds_per_step
     add_row(folder / "metrics.csv", step, [*losses.values(), steps_per_second])
     tagged = {f"loss/{name}": loss for name, loss in losses.items()}
-    write_scalars(writer, step, tagged | {"steps_per_second": steps_per_second})
+    write_scalars(logs.writer, step, tagged | {"steps_per_second": steps_per_second})
+    logs.page.go_on(step, (clock.total - step) / steps_per_second)
     show_curves(folder / "metrics.csv")
     state.logged.assign(step)
     for total in state.loss_sums.values():
@@ -952,8 +961,10 @@ def train_as_told(options: Train) -> RunFolder:
         splits, config, settings = prepare(options, folder)
         say_for_now("Building the networks…")
         state = start_or_resume(config, settings, folder, strategy)
-        first = int(state.step.numpy())
+        first, page = int(state.step.numpy()), RunPage(folder, to_saved(Train()))
         if first >= config.steps:
+            if is_writer(strategy):
+                page.write(first, "finished")
             say(f"{folder} is finished: {first:,} steps. To train longer: --steps {2 * first}")
             return RunFolder(folder)
 
@@ -961,10 +972,13 @@ def train_as_told(options: Train) -> RunFolder:
         replicas, split_name = strategy.num_replicas_in_sync, held_out.split_name
         announce(options, config, task_of(config), pairs, split_name, replicas)
         say_row("Run", f"{folder}, steps {first + 1:,} to {config.steps:,}")
+        say_row("Watch", f"{folder / 'index.html'} in a browser")
         if is_writer(strategy):
             write_config(settings, folder)
             write_text(folder / "training_pairs.txt", "\n".join(pairs.names) + "\n")
         stopped_by = train_steps(config, strategy, state, pairs, held_out, folder)
+        if is_writer(strategy):
+            page.write(int(state.step.numpy()), "stopped" if stopped_by else "finished")
     if stopped_by:
         step = int(state.step.numpy())
         say(f"Stopped at step {step:,}. To go on: {how_to_go_on(folder, config)}")
@@ -1077,10 +1091,8 @@ def take_steps(
         yield step
 
 
-def begin_logs(
-    state: tf.train.Checkpoint, held_out: HeldOut, config: Train, folder: Path
-) -> tf.summary.SummaryWriter:
-    """Begin the tables, the logs of TensorBoard and the previews, or go on with them."""
+def begin_logs(state: tf.train.Checkpoint, held_out: HeldOut, config: Train, folder: Path) -> Logs:
+    """Begin the tables, the logs of TensorBoard, the previews and the page, or go on with them."""
     step = int(state.step.numpy())
     held_out.validation.begin(step)
     if config.keep_best and not held_out.validation.count:
@@ -1090,7 +1102,9 @@ def begin_logs(
     write_options(writer, step, to_saved(config))
     if step == 0:
         save_preview(state, held_out, folder, config)
-    return writer
+    page = RunPage(folder, to_saved(Train()))
+    page.write(step, "training")
+    return Logs(writer, page)
 
 
 def show_and_validate(
@@ -1098,16 +1112,17 @@ def show_and_validate(
     held_out: HeldOut,
     config: Train,
     folder: Path,
-    writer: tf.summary.SummaryWriter,
+    logs: Logs,
 ) -> None:
     """Save a preview, measure the generator, keep it if it is the best so far, and warn."""
     step = int(state.step.numpy())
-    write_picture(writer, step, save_preview(state, held_out, folder, config))
+    write_picture(logs.writer, step, save_preview(state, held_out, folder, config))
     means = held_out.validation.run(step)
-    write_scalars(writer, step, {f"validation/{name}": mean for name, mean in means.items()})
+    write_scalars(logs.writer, step, {f"validation/{name}": mean for name, mean in means.items()})
     if means and config.keep_best and held_out.validation.is_best(config.keep_best):
         write_generator(state, held_out.sources[:1], folder / "best.keras")
     warn(folder, step)
+    logs.page.write(step, "training")
 
 
 def train_steps(
@@ -1121,7 +1136,7 @@ def train_steps(
     """Run the loop: step, log, preview, save. Return the signal that stopped it, or 0."""
     total, writes = config.steps, is_writer(strategy)
     with stop_requests() as requests:
-        writer = begin_logs(state, held_out, config, folder) if writes else None
+        logs = begin_logs(state, held_out, config, folder) if writes else None
         say_for_now("Compiling the first step…")
         clock = StepClock(total)
         for step in take_steps(config, strategy, state, split):
@@ -1138,9 +1153,9 @@ def train_steps(
             if line_due:
                 say_step(step, clock, describe_losses(losses))
             if writes and log_due:
-                log(state, folder, writer, losses, clock)
+                log(state, folder, logs, losses, clock)
             if writes and preview_due:
-                show_and_validate(state, held_out, config, folder, writer)
+                show_and_validate(state, held_out, config, folder, logs)
             if writes and save_due:
                 save(state, held_out.sources[:1], folder, config.keep_checkpoints)
             if stopping and step < total:

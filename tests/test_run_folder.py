@@ -39,7 +39,7 @@ def test_what_a_run_leaves_behind(small, finished):
     names = {path.name for path in finished.iterdir()}
     assert names == {  # and nothing half-written
         *(".lock", "config.json", "metrics.csv", "generator.keras", "previews", "logs"),
-        "validation.csv",
+        *("validation.csv", "index.html", "progress.js"),
         *("training_pairs.txt", "checkpoint", "ckpt-2.index", "ckpt-2.data-00000-of-00001"),
         *("ckpt-4.index", "ckpt-4.data-00000-of-00001"),
     }
@@ -235,10 +235,12 @@ def test_classes_of_an_older_run_get_their_names_and_it_goes_on(small):
         script.train(dataclasses.replace(labelled, steps=8))
 
 
-def test_a_start_that_trains_nothing_changes_nothing(small, finished):
+def test_a_start_that_trains_nothing_changes_nothing_but_the_page(small, finished):
     before = (finished / "config.json").read_text()
+    (finished / "index.html").unlink()  # as in a run of an earlier version
     script.train(dataclasses.replace(small, steps=3, learning_rate=1e-3))  # it has 4 already
     assert (finished / "config.json").read_text() == before
+    assert '"state": "finished", ' in (finished / "index.html").read_text()
 
 
 def test_a_changed_learning_rate_is_said_and_used(small, finished, capsys):

@@ -22,6 +22,7 @@ from pix2pix.commands.report import score_tables, write_report
 from pix2pix.commands.trained_run import TrainedRun, open_run
 from pix2pix.options import DATASETS, Evaluate, Train, dataset_name
 from pix2pix.support.notebook import Report, live_output
+from pix2pix.support.run_page import renew_links
 from pix2pix.support.terminal import UsageError, UserError, first_line, say, say_row
 
 
@@ -57,6 +58,7 @@ def evaluate(options: Evaluate) -> Report:
     say_extras(summary)
     folder = options.output or trained.folder / "results"
     write_report(folder, summary, trained, split)
+    renew_links(trained.folder)
     say_row("Saved", f"{folder / 'index.html'}, with metrics.json and metrics.csv beside it")
     return Report(folder, mean)
 

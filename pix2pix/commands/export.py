@@ -23,6 +23,7 @@ from pix2pix.options import Export, SettledTrain, picture_size, run_folder
 from pix2pix.support.devices import compute_in
 from pix2pix.support.files import replace_when_complete, write_text
 from pix2pix.support.notebook import live_output
+from pix2pix.support.run_page import renew_links
 from pix2pix.support.sides import Side
 from pix2pix.support.terminal import UsageError, UserError, say_row
 
@@ -74,6 +75,7 @@ def export(options: Export) -> Path:
     for name in options.formats:
         written[name] = write_checked(name, sections[name], generator, trained, folder, options)
     write_text(folder / "README.md", model_card(sections, written, trained))
+    renew_links(trained.folder)
     say_row("Saved", f"{folder}, with a README.md that says how to use them")
     return folder
 

@@ -29,9 +29,11 @@ def add_row(path: Path, step: int, values: Sequence[float]) -> None:
 
 
 def read_columns(path: Path) -> dict[str, list[float]]:
-    """Read a table as a dictionary of its columns; what is empty is no number."""
-    with open(path, newline="") as file:
-        names, *rows = csv.reader(file)
+    """Read a table as a dictionary of its columns; what is empty is no number.
+
+    A row that is half-written, as by a run that was killed, is left out."""
+    *lines, _ = path.read_text().split("\n")
+    names, *rows = csv.reader(lines) if lines else [["step"]]
     columns = zip(*rows, strict=True) if rows else [()] * len(names)
     return {
         name: [float(cell) if cell else math.nan for cell in column]
