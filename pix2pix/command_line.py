@@ -27,6 +27,7 @@ from pix2pix import __version__
 from pix2pix.option_checks import check_train
 from pix2pix.options import (
     DATASETS,
+    Compare,
     DataOptions,
     Evaluate,
     Export,
@@ -79,6 +80,9 @@ COMMANDS = {
     ),
     "evaluate": Command(
         Evaluate, "pix2pix.commands.evaluate", "evaluate", "measure it on pairs it has not seen"
+    ),
+    "compare": Command(
+        Compare, "pix2pix.commands.compare", "compare", "put several trainings on one page"
     ),
     "export": Command(
         Export, "pix2pix.commands.export", "export", "write its generator for other programs"

@@ -315,6 +315,16 @@ class Evaluate(Options):
 
 
 @dataclass(frozen=True)
+class Compare(Options):
+    """Write a page with the curves and previews of several runs, and the options that differ."""
+
+    runs: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN")]
+    """The names or folders of runs."""
+    output: Path = Path("comparison.html")
+    """The page."""
+
+
+@dataclass(frozen=True)
 class Export(Options):
     """Write a generator in formats for other programs, and check that each computes the same."""
 
