@@ -29,6 +29,7 @@ from pix2pix.options import (
     DATASETS,
     Compare,
     DataOptions,
+    Draw,
     Evaluate,
     Export,
     ImportWeights,
@@ -77,6 +78,9 @@ COMMANDS = {
     ),
     "translate": Command(
         Translate, "pix2pix.commands.translate", "translate", "put a trained run to work"
+    ),
+    "draw": Command(
+        Draw, "pix2pix.commands.draw", "draw", "draw, and see what it makes of it meanwhile"
     ),
     "evaluate": Command(
         Evaluate, "pix2pix.commands.evaluate", "evaluate", "measure it on pairs it has not seen"

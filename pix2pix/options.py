@@ -315,6 +315,24 @@ class Evaluate(Options):
 
 
 @dataclass(frozen=True)
+class Draw(Options):
+    """Open a page on which one draws a source, and sees what a run makes of it meanwhile."""
+
+    run: Run
+    """The name of a run, its folder, or a generator.keras."""
+    dataset: Unset[str] = None
+    """Where examples to start from are taken. Default: the run's own held-out pairs."""
+    open: bool = True
+    """Show the page in the browser; without it, only say its address."""
+    port: int = 0
+    """Of the address; 0: one that is free."""
+    host: str = "127.0.0.1"
+    """Who may see the page: this machine alone, or with 0.0.0.0 all that can reach it."""
+    data_dir: Path = DataOptions.data_dir
+    """Where archives are unpacked; what the run says of that does not count."""
+
+
+@dataclass(frozen=True)
 class Compare(Options):
     """Write a page with the curves and previews of several runs, and the options that differ."""
 

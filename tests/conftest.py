@@ -6,9 +6,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import types
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pix2pix  # noqa: F401  # isort: skip  # tells TensorFlow what to be loaded with
@@ -20,7 +21,10 @@ import tensorflow as tf
 from PIL import Image
 
 import image_to_image_translation as script
-from pix2pix.options import Train
+from pix2pix.commands.draw import DrawServer
+from pix2pix.commands.drawings import find_drawings
+from pix2pix.commands.trained_run import open_run
+from pix2pix.options import Draw, Train
 from pix2pix.saved_options import to_saved
 from pix2pix.support.pictures import Kind
 
@@ -135,12 +139,18 @@ def pair_folder(tmp_path) -> Path:
     return folder
 
 
-def make_run(folder: Path, config: Train, generator: keras.Model | None = None, **found) -> Path:
+def make_run(
+    folder: Path,
+    config: Train,
+    generator: keras.Model | None = None,
+    kinds: Counter | None = None,
+    **found,
+) -> Path:
     """A run folder with nothing but a generator.keras, of a generator that was not trained."""
     config = dataclasses.replace(config, name=folder.name, output=folder.parent)
     usual = "BtoA" if config.task == "pairs" else "AtoB"
     pictures = 2 if config.task == "pairs" else 1
-    kinds = Counter([(Kind(channels=3, bits=8),) * pictures])
+    kinds = kinds or Counter([(Kind(channels=3, bits=8),) * pictures])
     direction = config.direction or usual
     settled, derived = script.settle_channels_and_depth(config, direction, kinds)
     keras.utils.set_random_seed(0)
@@ -173,3 +183,21 @@ def make_picture(path: Path, height: int, width: int, channels: int = 3, seed: i
 def pixels_of(path: Path) -> np.ndarray:
     """The pixels of a picture file."""
     return np.asarray(Image.open(path))
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., DrawServer]]:
+    """Serve the page of a run to draw on; end that after the test."""
+    servers = []
+
+    def start(run: Path, **options) -> DrawServer:
+        trained = open_run(run)
+        drawings = find_drawings(trained, Draw(run, **options))
+        servers.append(DrawServer(("127.0.0.1", 0), trained, drawings))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

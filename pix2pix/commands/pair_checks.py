@@ -211,6 +211,12 @@ def measure_evenness(grey: np.ndarray, steps: np.ndarray) -> float:
     return float(counts[-LEVELS_OF_DRAWINGS:].sum() / grey.size)
 
 
+def looks_drawn(pictures: Sequence[np.ndarray]) -> bool:
+    """Tell whether pictures look like drawings or label maps, and not like photos."""
+    greys = [to_small_grey(picture) for picture in pictures]
+    return bool(np.median([measure_evenness(grey, step_sizes(grey)) for grey in greys]) > DRAWN)
+
+
 def looks_turned_round(measures: Sequence[PairMeasures]) -> bool:
     """Tell whether the targets look like label maps or drawings, and the sources like photos."""
     sides = [pair.sides for pair in measures if len(pair.sides) == 2]

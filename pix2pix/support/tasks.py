@@ -80,6 +80,16 @@ class Task:
         """Say why a picture cannot be translated; nothing if it can."""
         return ""
 
+    @property
+    def drawn_as(self) -> str:
+        """Name what one does to make a source: draw a sketch, make holes into a photo, or only
+        choose a photo; nothing where that depends on the pictures."""
+        return ""
+
+    def begin_drawing(self, picture: tf.Tensor) -> tf.Tensor:
+        """Turn a picture of the dataset, as large as the networks' own, into one to draw on."""
+        return picture
+
     def generator_channels(self, target_channels: int) -> int:
         """Count the channels of the generator's last layer."""
         return target_channels
@@ -132,6 +142,15 @@ class FromPhotos(Task):
     def make_source(self, photo: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Take something away from a photo."""
         raise NotImplementedError
+
+    @property
+    def drawn_as(self) -> str:
+        """Name what one does to make a source: choose a photo."""
+        return "photo"
+
+    def begin_drawing(self, picture: tf.Tensor) -> tf.Tensor:
+        """Turn a photo into a source, or leave it as it is if that is the source."""
+        return picture if self.backwards else self.make_source(picture, [0, 0])
 
 
 class Colorize(FromPhotos):
@@ -186,8 +205,12 @@ class SuperResolve(FromPhotos):
 
     def make_source(self, photo: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Take away the detail."""
+        return self.prepare(self.begin_drawing(photo))
+
+    def begin_drawing(self, picture: tf.Tensor) -> tf.Tensor:
+        """Make a photo small."""
         small = tuple(side // self.scale for side in self.size)
-        return self.prepare(tf.image.resize(photo, small, "bicubic", antialias=True))
+        return tf.image.resize(picture, small, "bicubic", antialias=True)
 
     def prepare(self, source: tf.Tensor) -> tf.Tensor:
         """Enlarge a small photo to the size of the networks."""
@@ -204,6 +227,11 @@ class Sketch(FromPhotos):
     source_name = "sketch"
     source_channels = 1
     can_turn_round = True
+
+    @property
+    def drawn_as(self) -> str:
+        """Name what one does to make a source: draw, or choose a photo."""
+        return "photo" if self.backwards else "sketch"
 
     def make_source(self, photo: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Draw a line where the photo is darker than around."""
@@ -230,6 +258,15 @@ class Inpaint(FromPhotos):
     def prepare(self, source: tf.Tensor) -> tf.Tensor:
         """Forget the colours of what is transparent."""
         return erase(source[..., :3], (source[..., 3:] + 1) / 2)
+
+    @property
+    def drawn_as(self) -> str:
+        """Name what one does to make a source: holes."""
+        return "holes"
+
+    def begin_drawing(self, picture: tf.Tensor) -> tf.Tensor:
+        """Leave a photo whole."""
+        return picture
 
     def problem_with(self, pixels: np.ndarray) -> str:
         """Say whether there are no holes."""

@@ -19,9 +19,9 @@ def translate(run: Path, *inputs: Path, **options) -> Path:
     return run_translate(Translate(run, tuple(map(str, inputs)), **options))
 
 
-def translated(run: Path, picture: Path, folder: Path) -> np.ndarray:
+def translated(run: Path, picture: Path, folder: Path, **options) -> np.ndarray:
     """The pixels of the translation of a picture."""
-    translate(run, picture, output=folder)
+    translate(run, picture, output=folder, **options)
     return pixels_of(folder / f"{picture.stem}.png")
 
 
