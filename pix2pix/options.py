@@ -348,7 +348,7 @@ class Export(Options):
 
     run: Run
     """The name of a run, its folder, or a generator.keras."""
-    formats: tuple[Literal["keras", "saved_model", "onnx", "litert", "pytorch"], ...] = (
+    formats: tuple[Literal["keras", "saved_model", "onnx", "litert", "pytorch", "page"], ...] = (
         "keras",
         "saved_model",
     )
@@ -359,6 +359,11 @@ class Export(Options):
     """onnx and litert: weights of 8 bits where these formats have them, and less exact."""
     output: Unset[Path] = None
     """Default: export, in the run folder."""
+    runtime: Unset[Path] = None
+    """page: a folder that has ONNX Runtime Web. Default: what npm fetches; without npm, the page
+    fetches it from a public server."""
+    data_dir: Path = DataOptions.data_dir
+    """page: where archives are unpacked, for its examples."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from PIL import Image
 import image_to_image_translation as script
 from pix2pix.commands.draw import DrawServer
 from pix2pix.commands.drawings import find_drawings
+from pix2pix.commands.page_export import find_browser
 from pix2pix.commands.trained_run import open_run
 from pix2pix.options import Draw, Train
 from pix2pix.saved_options import to_saved
@@ -201,3 +202,16 @@ def serve() -> Iterator[Callable[..., DrawServer]]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    """Chromium, driven by playwright, where there are both."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = find_browser()
+    if path is None:
+        pytest.skip("there is no Chromium here")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from image_to_image_translation import build_generator, generate, save_generator
+from pix2pix.commands.page_export import complete_page
 from pix2pix.commands.picture_signature import picture_function, translates_whole_pictures
 from pix2pix.commands.pytorch_weights import authors_name, to_pytorch
 from pix2pix.commands.trained_run import TrainedRun, open_run
@@ -28,7 +29,8 @@ from pix2pix.support.sides import Side
 from pix2pix.support.terminal import UsageError, UserError, say_row
 
 MODEL_CARD = Path(__file__).parents[1] / "pages" / "model_card.md"
-EXACT = 1e-5  # the largest difference that a format may have, with values from -1 to 1
+EXACT = 1e-5  # the largest difference that a format may have, with values from -1 to 1 …
+OF_16_BITS = 1e-3  # … and one whose weights are rounded
 NOISE = 1e-6  # in the source; a format may differ by ten times what this changes
 LEAST_PSNR = 20  # decibels that a format with fewer bits must reach
 
@@ -41,6 +43,7 @@ class Format:
     write: Callable[[keras.Model, TrainedRun, Path, Export], None]
     packages: str = "keras"
     has_smaller: bool = False  # whether --half and --int8 apply
+    tolerance: float = EXACT  # the largest difference that it may have
 
 
 @dataclass(frozen=True)
@@ -167,12 +170,21 @@ def write_pytorch(generator: keras.Model, trained: TrainedRun, path: Path, optio
     torch.save({name: torch.tensor(value) for name, value in weights.items()}, path)
 
 
+def write_page(generator: keras.Model, trained: TrainedRun, path: Path, options: Export) -> None:
+    """Write a web page on which one draws, with the generator in it."""
+    path.mkdir()
+    exact = replace(options, half=False, int8=False)
+    write_onnx(generator, trained, path / "generator.onnx", exact)
+    complete_page(path, trained, options)
+
+
 FORMATS = {
     "keras": Format("generator.keras", write_keras),
     "saved_model": Format("saved_model", write_saved_model),
     "onnx": Format("generator.onnx", write_onnx, "onnx onnxruntime tf2onnx", has_smaller=True),
     "litert": Format("generator.tflite", write_litert, "ai-edge-litert", has_smaller=True),
     "pytorch": Format("latest_net_G.pth", write_pytorch, "torch"),
+    "page": Format("page", write_page, "onnx onnxruntime tf2onnx", tolerance=OF_16_BITS),
 }
 
 
@@ -209,7 +221,8 @@ def write_checked(
         form.write(generator, trained, temporary, options)
         generated = run_snippet(section, form.file, temporary, sources)
         difference, psnr = compare(generated, expected)
-        is_exact = difference <= allowed_difference(generator, sources, expected)
+        allowed = max(form.tolerance, 10 * noise_difference(generator, sources, expected))
+        is_exact = difference <= allowed
         if not is_exact and not (smaller and psnr > LEAST_PSNR):
             raise UserError(
                 f"{name}: computes something else than the run, by {difference:.2g}; not written."
@@ -249,11 +262,11 @@ def compare(generated: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
     return float(error.max()), float(-10 * np.log10((error**2).mean() / 4 + 1e-16))
 
 
-def allowed_difference(generator: keras.Model, sources: np.ndarray, expected: np.ndarray) -> float:
-    """Return how much a format may differ: more where the network enlarges all rounding."""
+def noise_difference(generator: keras.Model, sources: np.ndarray, expected: np.ndarray) -> float:
+    """Return what a little noise in the sources changes: how much a network enlarges rounding."""
     noise = np.random.default_rng(0).normal(0, NOISE, sources.shape).astype(np.float32)
     shaken = generate(generator, sources + noise).numpy()
-    return max(EXACT, 10 * compare(shaken, expected)[0])
+    return compare(shaken, expected)[0]
 
 
 # --- Model card -----------------------------------------------------------------------------------
