@@ -27,6 +27,7 @@ FILES = [SCRIPT, *sorted((ROOT / "pix2pix").rglob("*.py"))]
 TREES = {file: ast.parse(file.read_text()) for file in FILES}
 DOCUMENTS = {page: page.read_text() for page in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
 PAGES = [*DOCUMENTS.values(), SCRIPT.read_text()]
+POSITIONAL = ("run", "runs", "inputs", "file")
 OPTIONS = DOCUMENTS[ROOT / "docs" / "OPTIONS.md"]
 DOCUMENTED = sorted(
     set(re.findall(r"(?m)^ *(python image_to_image_translation\.py[^\n]*)", "\n".join(PAGES)))
@@ -264,10 +265,12 @@ def test_the_tables_of_the_options_of_train_are_the_dataclass():
     assert shown == {name: default for name, default in defaults.items() if default}
 
 
-@pytest.mark.parametrize("command", ["translate", "evaluate", "export", "import-weights"])
+@pytest.mark.parametrize(
+    "command", ["translate", "draw", "evaluate", "compare", "export", "import-weights"]
+)
 def test_the_tables_of_the_options_of_other_commands_are_the_dataclasses(command):
     fields = dataclasses.fields(command_line.COMMANDS[command].options)
-    names = [field.name for field in fields if field.name not in ("run", "inputs", "file")]
+    names = [field.name for field in fields if field.name not in POSITIONAL]
     assert list(option_rows(command)) == [flag(name) for name in names]
 
 
