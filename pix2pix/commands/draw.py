@@ -246,7 +246,7 @@ def draw(options: Draw | str | Path) -> DrawPage | None:
     try:
         server = DrawServer((options.host, options.port), trained, drawings)
     except (OSError, OverflowError) as error:  # the latter of a port that is no port
-        reason = getattr(error, "strerror", None) or error
+        reason = str(getattr(error, "strerror", None) or error).rstrip(".")
         raise UserError(
             f"--host {options.host} --port {options.port}: {reason}. Choose others."
         ) from error

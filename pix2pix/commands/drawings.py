@@ -34,7 +34,8 @@ def find_drawings(trained: TrainedRun, options: Draw) -> Drawings:
         raise UserError(f"{options.run}: nobody can draw measurements. Use translate.")
     pictures = read_pictures(trained, options)
     if not pictures:
-        say_row("Careful", f"no pictures of the run in {options.data_dir}, so there is one example")
+        where = f"{options.data_dir} (--data-dir)"
+        say_row("Careful", f"no pictures of the run in {where}, so there is one example")
     seen = pictures or [to_pixels(trained.example[0])]
     kind, classes = trained.task.drawn_as, config.source.classes
     if not kind:
