@@ -215,3 +215,23 @@ def browser() -> Iterator[object]:
         chromium = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def open_tab(browser) -> Iterator[Callable[..., object]]:
+    """Open an address in a tab of its own; nothing may go wrong on its page."""
+    contexts, complaints = [], []
+
+    def open_address(address: str, **options) -> object:
+        context = browser.new_context(bypass_csp=True, **options)  # so that tests may look inside
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.goto(address)
+        return tab
+
+    yield open_address
+    for context in contexts:
+        context.close()
+    assert complaints == []

@@ -32,23 +32,15 @@ def run(tmp_path) -> dict[str, object]:
 
 
 @pytest.fixture
-def visit(browser, tmp_path):
-    """Open a page of runs from the disk; nothing may go wrong in it."""
-    pages, complaints = [], []
+def visit(open_tab, tmp_path):
+    """Open a page of runs from the disk."""
 
     def open_page(*runs, **options):
-        (tmp_path / "run" / "index.html").write_text(fill_page("runs.html", list(runs)))
-        page = browser.new_page(**options)
-        pages.append(page)
-        page.on("console", lambda said: complaints.append(said.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto((tmp_path / "run" / "index.html").as_uri())
-        return page
+        path = tmp_path / "run" / "index.html"
+        path.write_text(fill_page("runs.html", list(runs)))
+        return open_tab(path.as_uri(), **options)
 
-    yield open_page
-    for page in pages:
-        page.close()
-    assert complaints == []
+    return open_page
 
 
 def preview_of(page) -> str:
