@@ -129,7 +129,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"  # one connection for many requests
     timeout = SILENCE
-    disable_nagle_algorithm = True  # which lets a small answer wait some 40 ms
+    disable_nagle_algorithm = True  # as it keeps a small answer back for 40 ms
     server: DrawServer
 
     def do_GET(self) -> None:
