@@ -84,7 +84,7 @@ MOST_LEVELS = 2  # of 255, by which the picture in a browser may differ
 NPM_TIMEOUT = 300  # seconds
 SMALL = 1024  # weights, which stay as they are
 WEIGHTS = "weights-{}.bin"
-MOST_OF_A_FILE = 48 * 2**20  # bytes of weights; web hosts refuse files from 100 MB on, or fewer
+MOST_OF_A_FILE = 50_000_000  # bytes of weights; web hosts refuse files from 100 MB on, or fewer
 
 
 def complete_page(folder: Path, trained: TrainedRun, options: Export) -> None:
