@@ -961,7 +961,8 @@ def train_as_told(options: Train) -> RunFolder:
         splits, config, settings = prepare(options, folder)
         say_for_now("Building the networks…")
         state = start_or_resume(config, settings, folder, strategy)
-        first, page = int(state.step.numpy()), RunPage(folder, to_saved(Train()))
+        first = int(state.step.numpy())
+        page = RunPage(folder, to_saved(Train()))
         if first >= config.steps:
             if is_writer(strategy):
                 page.write(first, "finished")

@@ -12,6 +12,7 @@ import socket
 import tempfile
 import threading
 import webbrowser
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,6 +35,7 @@ MOST_WINDOWS = 64  # that the generator makes of it, one after the other
 MOST_WAITING = 8  # pictures in memory
 NUMBER = re.compile(r"\d{1,9}")  # a count of bytes, or a seed
 SILENCE = 30  # seconds after which a connection that says nothing is closed
+HTML, TEXT = "text/html; charset=utf-8", "text/plain; charset=utf-8"
 POLICY = (  # of what the page may load: nothing but what it brings, and pictures from its server
     "default-src 'none'; script-src {script}; style-src {style}; img-src 'self' blob: data:; "
     "connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'"
@@ -140,21 +142,21 @@ class Handler(BaseHTTPRequestHandler):
         """Translate the picture that is sent."""
         self.answer(self.translate)
 
-    def answer(self, make_content) -> None:
-        """Send what a method returns, or why it does not."""
+    def answer(self, make_content: Callable[[], tuple[str, bytes]]) -> None:
+        """Send what a method returns, its type and its bytes, or why it returns nothing."""
         try:
             self.check_sender()
             kind, content = make_content()
             status = HTTPStatus.OK
         except RefusedError as error:
-            status, kind, content = error.status, "text/plain", str(error).encode()
+            status, kind, content = error.status, TEXT, str(error).encode()
         except Exception as error:  # of a generator that runs out of memory, say
-            status, kind = HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain"
+            status, kind = HTTPStatus.INTERNAL_SERVER_ERROR, TEXT
             content = first_line(error).encode()
         self.send_response(status)
         if status != HTTPStatus.OK:
             self.send_header("Connection", "close")  # as a body may not have been read
-        self.send_header("Content-Type", f"{kind}; charset=utf-8" if kind[0] == "t" else kind)
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Content-Security-Policy", self.server.policy)
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
@@ -175,7 +177,7 @@ class Handler(BaseHTTPRequestHandler):
         """Return the page or an example, with its type."""
         path = urlsplit(self.path).path
         if path == "/":
-            return "text/html", self.server.page.encode()
+            return HTML, self.server.page.encode()
         example = re.fullmatch(r"/examples/(\d{1,4})\.png", path)
         if example and int(example[1]) < len(self.server.examples):
             return "image/png", self.server.examples[int(example[1])]

@@ -101,9 +101,7 @@ def complete_page(folder: Path, trained: TrainedRun, options: Export) -> None:
     content = describe_drawings(trained, drawings) | {"samples": False}
     content["model"] = {
         "generator": describe(measure_file(generator), ""),
-        "weights": [
-            describe(measure_file(path), "") for path in sorted(folder.glob(WEIGHTS.format("*")))
-        ],
+        "weights": [describe(measure_file(path), "") for path in folder.glob(WEIGHTS.format("*"))],
         "channels": trained.config.source_channels,
         "runtimes": add_runtimes(folder, options.runtime),
     }
@@ -129,7 +127,7 @@ def shrink_weights(path: Path) -> None:
     """Store the large weights of an ONNX file in files beside it: as numbers of 16 bits, with a
     scale for each of their first dimension; when it is opened, they become float32 again."""
     import onnx
-    from onnx import external_data_helper, helper, numpy_helper
+    from onnx import helper, numpy_helper
 
     model = onnx.load(path)
     stored, restoring = [], []
@@ -155,15 +153,20 @@ def shrink_weights(path: Path) -> None:
         del field[:]
         field.extend(values)
     onnx.checker.check_model(model)
+    place_outside([each for each in model.graph.initializer if each.data_type == each.INT16])
+    onnx.save(model, path)
+
+
+def place_outside(tensors: list) -> None:
+    """Let tensors of an ONNX model be saved in files beside it, none of which is large."""
+    from onnx import external_data_helper
+
     part, size = 0, 0
-    for tensor in model.graph.initializer:
-        if not tensor.name.endswith("/numbers"):
-            continue
+    for tensor in tensors:
         size += len(tensor.raw_data)
         if size > MOST_OF_A_FILE:
             part, size = part + 1, len(tensor.raw_data)
         external_data_helper.set_external_data(tensor, WEIGHTS.format(part))
-    onnx.save(model, path)
 
 
 # --- ONNX Runtime Web -----------------------------------------------------------------------------
