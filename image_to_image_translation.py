@@ -51,31 +51,36 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pix2pix.support.terminal import hold_back_errors
+from pix2pix.talk.lines import hold_back_errors
 
 with hold_back_errors():  # what TensorFlow writes while it is loaded, unless that fails
     import keras
     import tensorflow as tf
     from keras import layers
 
-from pix2pix.advice import (
+from pix2pix.networks.class_discriminator import build_class_discriminator
+from pix2pix.networks.devices import (
+    choose_computing_type,
+    choose_strategy,
+    compute_in,
+    has_gpu,
+    is_writer,
+    requested_stop,
+    start_alike,
+    training_in,
+)
+from pix2pix.networks.fast_layers import with_fast_layers
+from pix2pix.networks.fused_adam import FusedAdam
+from pix2pix.networks.gan_losses import OTHER_GAN_LOSSES, GanLoss
+from pix2pix.options.advice import (
     announce,
     hint_at_less,
     how_to_go_on,
     refuse_broken,
     refuse_single_pictures,
 )
-from pix2pix.option_checks import check_train, require
-from pix2pix.options import (
-    DATASETS,
-    SettledTrain,
-    Train,
-    picture_size,
-    possible_halvings,
-    run_folder,
-    source_folders,
-)
-from pix2pix.saved_options import (
+from pix2pix.options.checks import check_train, require
+from pix2pix.options.saved import (
     changed_fields,
     fill_in,
     find_run,
@@ -89,64 +94,50 @@ from pix2pix.saved_options import (
     sides_of_older,
     to_saved,
 )
-from pix2pix.support.augment import augment, check_augment
-from pix2pix.support.checkpoint_files import (
+from pix2pix.options.train import (
+    DATASETS,
+    SettledTrain,
+    Train,
+    picture_size,
+    possible_halvings,
+    run_folder,
+    source_folders,
+)
+from pix2pix.pairs.augment import augment, check_augment
+from pix2pix.pairs.pair_folders import FilePair, find_pairs
+from pix2pix.pairs.splits import CheckedSplit, Split, mix
+from pix2pix.pairs.synthetic import SyntheticPair, synthetic_splits
+from pix2pix.pairs.tasks import TASKS, Task
+from pix2pix.pictures.label_maps import one_channel_per_class, snap_to_classes
+from pix2pix.pictures.meanings import (
+    settle_kind,
+    with_classes,
+    with_older_classes,
+    with_ranges,
+)
+from pix2pix.pictures.panels import draw_panel
+from pix2pix.pictures.pixels import Kind, kind_of, resize, shown_parts, to_values
+from pix2pix.pictures.sides import PHOTOS, Side
+from pix2pix.runs.checkpoint_files import (
     checkpoints,
     remove_checkpoints,
     remove_half_written,
     restore,
     write_checkpoint,
 )
-from pix2pix.support.class_discriminator import build_class_discriminator
-from pix2pix.support.devices import (
-    choose_computing_type,
-    choose_strategy,
-    compute_in,
-    has_gpu,
-    is_writer,
-    requested_stop,
-    start_alike,
-    training_in,
-)
-from pix2pix.support.fast_layers import with_fast_layers
-from pix2pix.support.files import fetch_archive, map_ahead, replace_when_complete, write_text
-from pix2pix.support.fused_adam import FusedAdam
-from pix2pix.support.gan_losses import OTHER_GAN_LOSSES, GanLoss
-from pix2pix.support.generator_file import save_generator
-from pix2pix.support.label_maps import one_channel_per_class, snap_to_classes
-from pix2pix.support.meanings import (
-    settle_kind,
-    with_classes,
-    with_older_classes,
-    with_ranges,
-)
-from pix2pix.support.notebook import RunFolder, live_output, show_curves, show_inline
-from pix2pix.support.pair_folders import FilePair, find_pairs
-from pix2pix.support.panels import draw_panel
-from pix2pix.support.pictures import Kind, kind_of, resize, shown_parts, to_values
-from pix2pix.support.run_page import RunPage
-from pix2pix.support.sides import PHOTOS, Side
-from pix2pix.support.splits import CheckedSplit, Split, mix
-from pix2pix.support.symptoms import warn
-from pix2pix.support.synthetic import SyntheticPair, synthetic_splits
-from pix2pix.support.tables import add_row, begin_table
-from pix2pix.support.tasks import TASKS, Task
-from pix2pix.support.tensorboard import write_options, write_picture, write_scalars
-from pix2pix.support.terminal import (
-    StepClock,
-    UsageError,
-    UserError,
-    first_line,
-    in_notebook,
-    is_due,
-    say,
-    say_for_now,
-    say_progress,
-    say_row,
-    say_step,
-    stop_requests,
-)
-from pix2pix.support.validation import SHOWN, Validation
+from pix2pix.runs.generator_file import save_generator
+from pix2pix.runs.run_page import RunPage
+from pix2pix.runs.symptoms import warn
+from pix2pix.runs.tables import add_row, begin_table
+from pix2pix.runs.tensorboard import write_options, write_picture, write_scalars
+from pix2pix.runs.validation import SHOWN, Validation
+from pix2pix.talk.downloads import fetch_archive
+from pix2pix.talk.errors import UsageError, UserError, first_line
+from pix2pix.talk.files import map_ahead, replace_when_complete, write_text
+from pix2pix.talk.lines import in_notebook, say, say_for_now, say_row
+from pix2pix.talk.notebook import RunFolder, live_output, show_curves, show_inline
+from pix2pix.talk.progress import StepClock, is_due, say_progress, say_step
+from pix2pix.talk.stop_signals import stop_requests
 
 CACHE_BYTES = 2 * 2**30  # training pictures stay in memory once they are read, if not more
 BATCHES_AHEAD = 4  # made while a step is taken

@@ -21,12 +21,12 @@ import tensorflow as tf
 import tyro
 from playwright.sync_api import Page, sync_playwright
 
-from pix2pix.commands import windows
-from pix2pix.commands.draw import DrawServer
-from pix2pix.commands.drawings import find_drawings
-from pix2pix.commands.page_export import find_browser
-from pix2pix.commands.trained_run import open_run
-from pix2pix.options import Draw
+from pix2pix.commands.draw.command import DrawServer
+from pix2pix.commands.draw.drawings import find_drawings
+from pix2pix.commands.export.page import find_browser
+from pix2pix.commands.open_run import open_run
+from pix2pix.commands.translate import windows
+from pix2pix.options.commands import Draw
 
 MOVES_A_SECOND = 60
 COUNT_RESULTS = """() => {  // each result that is shown comes with its time

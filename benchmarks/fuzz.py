@@ -22,11 +22,11 @@ import tensorflow as tf
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from pix2pix.commands.inspect_dataset import inspect_dataset
-from pix2pix.options import Inspect
-from pix2pix.support.picture_files import SUFFIXES, read_picture
-from pix2pix.support.synthetic import draw_facade
-from pix2pix.support.terminal import UserError
+from pix2pix.commands.inspect_dataset.command import inspect_dataset
+from pix2pix.options.train import Inspect
+from pix2pix.pairs.synthetic import draw_facade
+from pix2pix.pictures.picture_files import SUFFIXES, read_picture
+from pix2pix.talk.errors import UserError
 
 KINDS = {  # how a picture is written, and another decoder where there is one
     "png": ({"format": "PNG"}, None),

@@ -26,9 +26,9 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import image_to_image_translation as script
 from pix2pix.command_line import parse
-from pix2pix.saved_options import read_config, saved_options, settle
-from pix2pix.support.pictures import to_pixels
-from pix2pix.support.validation import measure
+from pix2pix.options.saved import read_config, saved_options, settle
+from pix2pix.pictures.pixels import to_pixels
+from pix2pix.runs.validation import measure
 
 SCRIPT = Path(script.__file__)
 LABELS = "--upsampling resize --labels source --discriminator classes"

@@ -24,9 +24,9 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import image_to_image_translation as script
-from pix2pix.options import Train
-from pix2pix.support.devices import strategy_of
-from pix2pix.support.synthetic import SyntheticPair, draw_facade
+from pix2pix.networks.devices import strategy_of
+from pix2pix.options.train import Train
+from pix2pix.pairs.synthetic import SyntheticPair, draw_facade
 
 
 @dataclass(frozen=True)

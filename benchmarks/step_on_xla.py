@@ -70,7 +70,7 @@ def export(options: Export) -> None:
     import tensorflow as tf
 
     import image_to_image_translation as script
-    from pix2pix.options import Train
+    from pix2pix.options.train import Train
 
     script.with_fast_layers = lambda network: network  # which are for processors
     config = Train(

@@ -198,7 +198,7 @@ def difference(ours: np.ndarray, theirs: np.ndarray, exact: bool) -> str:
 
 def judge(path: Path, read_picture: Callable, tell: Callable) -> None:
     """Read a file, tell how that ended, then compare, and tell how that ended."""
-    from pix2pix.support.terminal import UserError
+    from pix2pix.talk.errors import UserError
 
     ours, refusal = None, ""
     try:
@@ -255,7 +255,7 @@ def work(pipe, megabytes: int) -> None:
     os.dup2(quiet, 2)
     warnings.simplefilter("ignore")
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
-    from pix2pix.support.picture_files import read_picture
+    from pix2pix.pictures.picture_files import read_picture
 
     resource.setrlimit(resource.RLIMIT_AS, (megabytes * 2**20, megabytes * 2**20))
     pipe.send(("ready", ""))
@@ -336,7 +336,7 @@ def format_of(path: Path) -> str:
     an empty string for a file that is no picture by either."""
     from PIL import Image
 
-    from pix2pix.support.picture_files import SUFFIXES
+    from pix2pix.pictures.picture_files import SUFFIXES
 
     with contextlib.suppress(Exception), open(path, "rb") as file:
         starts = {b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF"}

@@ -31,11 +31,11 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import image_to_image_translation as script
-from pix2pix.options import Train
-from pix2pix.saved_options import to_saved
-from pix2pix.support.devices import choose_computing_type
-from pix2pix.support.fast_layers import TILE, TILE_OUTPUT, WinogradConvolution, with_fast_layers
-from pix2pix.support.synthetic import draw_facade
+from pix2pix.networks.devices import choose_computing_type
+from pix2pix.networks.fast_layers import TILE, TILE_OUTPUT, WinogradConvolution, with_fast_layers
+from pix2pix.options.saved import to_saved
+from pix2pix.options.train import Train
+from pix2pix.pairs.synthetic import draw_facade
 
 OURS = {"ours float32": "float32", "ours auto": "auto"}  # --precision
 PEERS = ["plain recipe"] + ["PyTorch"] * (importlib.util.find_spec("torch") is not None)

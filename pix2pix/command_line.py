@@ -24,34 +24,24 @@ except ModuleNotFoundError as missing:  # the first to be loaded of what has to 
     sys.exit(f"error: {missing.name} is missing: pip install -r requirements.txt")
 
 from pix2pix import __version__
-from pix2pix.option_checks import check_train
-from pix2pix.options import (
+from pix2pix.options.checks import check_train
+from pix2pix.options.commands import Compare, Draw, Evaluate, Export, ImportWeights, Translate
+from pix2pix.options.saved import fill_in
+from pix2pix.options.train import (
     DATASETS,
-    Compare,
     DataOptions,
-    Draw,
-    Evaluate,
-    Export,
-    ImportWeights,
     Inspect,
     LearningOptions,
     NetworkOptions,
     PictureOptions,
     RunOptions,
     Train,
-    Translate,
     flag,
     types_of,
 )
-from pix2pix.saved_options import fill_in
-from pix2pix.support.terminal import (
-    UsageError,
-    UserError,
-    first_line,
-    program_name,
-    say_for_now,
-    stops_interrupt,
-)
+from pix2pix.talk.errors import UsageError, UserError, first_line
+from pix2pix.talk.lines import program_name, say_for_now
+from pix2pix.talk.stop_signals import stops_interrupt
 
 
 @dataclass(frozen=True)
@@ -83,17 +73,23 @@ COMMANDS = {
         Draw, "pix2pix.commands.draw", "draw", "draw, and see what it makes of it meanwhile"
     ),
     "evaluate": Command(
-        Evaluate, "pix2pix.commands.evaluate", "evaluate", "measure it on pairs it has not seen"
+        Evaluate,
+        "pix2pix.commands.evaluate",
+        "evaluate",
+        "measure it on pairs it has not seen",
     ),
     "compare": Command(
         Compare, "pix2pix.commands.compare", "compare", "put several trainings on one page"
     ),
     "export": Command(
-        Export, "pix2pix.commands.export", "export", "write its generator for other programs"
+        Export,
+        "pix2pix.commands.export",
+        "export",
+        "write its generator for other programs",
     ),
     "import-weights": Command(
         ImportWeights,
-        "pix2pix.commands.pytorch_weights",
+        "pix2pix.commands.import_weights",
         "import_weights",
         "make a run of the authors' PyTorch weights",
     ),

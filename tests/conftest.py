@@ -21,13 +21,14 @@ import tensorflow as tf
 from PIL import Image
 
 import image_to_image_translation as script
-from pix2pix.commands.draw import DrawServer
-from pix2pix.commands.drawings import find_drawings
-from pix2pix.commands.page_export import find_browser
-from pix2pix.commands.trained_run import open_run
-from pix2pix.options import Draw, Train
-from pix2pix.saved_options import to_saved
-from pix2pix.support.pictures import Kind
+from pix2pix.commands.draw.command import DrawServer
+from pix2pix.commands.draw.drawings import find_drawings
+from pix2pix.commands.export.page import find_browser
+from pix2pix.commands.open_run import open_run
+from pix2pix.options.commands import Draw
+from pix2pix.options.saved import to_saved
+from pix2pix.options.train import Train
+from pix2pix.pictures.pixels import Kind
 
 SCRIPT = Path(script.__file__)
 

@@ -75,7 +75,7 @@ def read_wrongly(path):
     return np.zeros((6, 8, 1), np.uint8)
 
 reader = types.SimpleNamespace(read_picture=read_wrongly, SUFFIXES={".png"})
-sys.modules["pix2pix.support.picture_files"] = reader
+sys.modules["pix2pix.pictures.picture_files"] = reader
 if __name__ == "__main__":
     suites.main()
 """

@@ -13,9 +13,9 @@ from conftest import SCRIPT, errors, flags, make_pair, start
 
 import image_to_image_translation as script
 from pix2pix import command_line
-from pix2pix.options import Inspect, Train, flag, run_folder
-from pix2pix.support.terminal import SCRIPT as SCRIPT_COMMAND
-from pix2pix.support.terminal import UsageError, UserError
+from pix2pix.options.train import Inspect, Train, flag, run_folder
+from pix2pix.talk.errors import UsageError, UserError
+from pix2pix.talk.lines import SCRIPT as SCRIPT_COMMAND
 
 
 @pytest.fixture(autouse=True)

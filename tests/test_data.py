@@ -11,11 +11,11 @@ import pytest
 import tensorflow as tf
 
 import image_to_image_translation as script
-from pix2pix.options import Train
-from pix2pix.support.pair_folders import FilePair
-from pix2pix.support.pictures import to_pixels
-from pix2pix.support.synthetic import draw_facade
-from pix2pix.support.terminal import UsageError
+from pix2pix.options.train import Train
+from pix2pix.pairs.pair_folders import FilePair
+from pix2pix.pairs.synthetic import draw_facade
+from pix2pix.pictures.pixels import to_pixels
+from pix2pix.talk.errors import UsageError
 
 
 @pytest.mark.parametrize(

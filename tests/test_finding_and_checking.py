@@ -13,11 +13,11 @@ from PIL import Image
 from server import make_archive, serving
 
 import image_to_image_translation as script
-from pix2pix.commands.inspect_dataset import inspect_dataset
-from pix2pix.options import Train
-from pix2pix.support.pictures import Kind
-from pix2pix.support.synthetic import draw_facade
-from pix2pix.support.terminal import UserError
+from pix2pix.commands.inspect_dataset.command import inspect_dataset
+from pix2pix.options.train import Train
+from pix2pix.pairs.synthetic import draw_facade
+from pix2pix.pictures.pixels import Kind
+from pix2pix.talk.errors import UserError
 
 
 def write(path: Path, level: int, size: tuple[int, int] = (8, 6)) -> None:

@@ -11,11 +11,11 @@ from PIL import Image
 
 import image_to_image_translation as script
 from pix2pix.command_line import parse
-from pix2pix.options import Train, run_folder
-from pix2pix.recipes import RECIPES
-from pix2pix.saved_options import find_run, older_options, read_config, sides_of_older, to_saved
-from pix2pix.support.sides import PHOTOS
-from pix2pix.support.terminal import UsageError, UserError
+from pix2pix.options.recipes import RECIPES
+from pix2pix.options.saved import find_run, older_options, read_config, sides_of_older, to_saved
+from pix2pix.options.train import Train, run_folder
+from pix2pix.pictures.sides import PHOTOS
+from pix2pix.talk.errors import UsageError, UserError
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 import image_to_image_translation as script
-from pix2pix.option_checks import check_train
-from pix2pix.options import Train, picture_size
+from pix2pix.options.checks import check_train
+from pix2pix.options.train import Train, picture_size
 
 
 def count(weights: list) -> int:

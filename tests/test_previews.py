@@ -5,7 +5,7 @@ import tensorflow as tf
 from PIL import Image
 
 import image_to_image_translation as script
-from pix2pix.support.pictures import from_pixels
+from pix2pix.pictures.pixels import from_pixels
 
 
 def test_a_panel_shows_every_picture_pixel_for_pixel(tmp_path):

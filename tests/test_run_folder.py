@@ -11,10 +11,10 @@ import tensorflow as tf
 from conftest import SMALL, assert_same_weights, errors, flags, small_task, start, weights
 
 import image_to_image_translation as script
-from pix2pix.commands.trained_run import open_run
-from pix2pix.options import run_folder
-from pix2pix.support.sides import to_hex
-from pix2pix.support.terminal import UserError
+from pix2pix.commands.open_run import open_run
+from pix2pix.options.train import run_folder
+from pix2pix.pictures.sides import to_hex
+from pix2pix.talk.errors import UserError
 
 
 @pytest.fixture(scope="module")

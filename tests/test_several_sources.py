@@ -9,18 +9,19 @@ from conftest import copying, make_picture, make_run, pixels_of
 from PIL import Image
 
 import image_to_image_translation as script
-from pix2pix.commands.evaluate import evaluate
-from pix2pix.commands.export import export
-from pix2pix.commands.trained_run import open_run
-from pix2pix.commands.translate import translate
-from pix2pix.options import Evaluate, Export, Train, Translate
-from pix2pix.support.label_maps import palette_of
-from pix2pix.support.pair_folders import find_pairs
-from pix2pix.support.picture_files import read_picture
-from pix2pix.support.pictures import shown_parts, to_pixels
-from pix2pix.support.sides import LabelClass, Part, Side
-from pix2pix.support.synthetic import synthetic_splits
-from pix2pix.support.terminal import UserError
+from pix2pix.commands.evaluate.command import evaluate
+from pix2pix.commands.export.command import export
+from pix2pix.commands.open_run import open_run
+from pix2pix.commands.translate.command import translate
+from pix2pix.options.commands import Evaluate, Export, Translate
+from pix2pix.options.train import Train
+from pix2pix.pairs.pair_folders import find_pairs
+from pix2pix.pairs.synthetic import synthetic_splits
+from pix2pix.pictures.label_maps import palette_of
+from pix2pix.pictures.picture_files import read_picture
+from pix2pix.pictures.pixels import shown_parts, to_pixels
+from pix2pix.pictures.sides import LabelClass, Part, Side
+from pix2pix.talk.errors import UserError
 
 tifffile = pytest.importorskip("tifffile")
 rng = np.random.default_rng(0)

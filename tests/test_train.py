@@ -27,9 +27,9 @@ from conftest import (
 )
 
 import image_to_image_translation as script
-from pix2pix.options import Train, picture_size, run_folder
-from pix2pix.support.files import lock_folder
-from pix2pix.support.terminal import UsageError, UserError
+from pix2pix.options.train import Train, picture_size, run_folder
+from pix2pix.talk.errors import UsageError, UserError
+from pix2pix.talk.files import lock_folder
 
 
 def test_training_learns(small):
@@ -293,7 +293,7 @@ def test_the_learning_rate_falls_to_zero_in_a_line():
 EDITED_AFTER_THE_START = """
 import sys
 import image_to_image_translation as script
-from pix2pix.support import fast_layers
+from pix2pix.networks import fast_layers
 for module in (script, fast_layers):
     lines = open(module.__file__).readlines()
     open(module.__file__, "w").writelines(lines[:1] + lines[2:])

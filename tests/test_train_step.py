@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import image_to_image_translation as script
-from pix2pix.options import Train
+from pix2pix.options.train import Train
 
 
 def softplus(x: float) -> float:

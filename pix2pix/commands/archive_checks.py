@@ -11,8 +11,8 @@ import h5py
 import keras
 import tensorflow as tf
 
-from pix2pix.saved_options import MOST_BYTES
-from pix2pix.support.terminal import UserError
+from pix2pix.options.saved import MOST_BYTES
+from pix2pix.talk.errors import UserError
 
 NETWORK, WEIGHTS = "config.json", "model.weights.h5"  # within a generator.keras, by Keras
 MOST_EXPANSION = 10  # bytes in an archive's members for each on disk; ours are not compressed

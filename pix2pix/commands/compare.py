@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
-from pix2pix.options import Compare, Train, places_of_run
-from pix2pix.saved_options import from_saved, read_config, to_saved
-from pix2pix.support.files import explain_unwritten, write_text
-from pix2pix.support.pages import fill_page
-from pix2pix.support.run_page import describe_run
-from pix2pix.support.terminal import UsageError, UserError, say_row
+from pix2pix.options.commands import Compare
+from pix2pix.options.saved import from_saved, read_config, to_saved
+from pix2pix.options.train import Train, places_of_run
+from pix2pix.runs.pages import fill_page
+from pix2pix.runs.run_page import describe_run
+from pix2pix.talk.errors import UsageError, UserError
+from pix2pix.talk.files import explain_unwritten, write_text
+from pix2pix.talk.lines import say_row
 
 
 def compare(options: Compare) -> Path:

@@ -1,1 +1,1 @@
-"""Ground floor: what the training stands on. Knows arrays, files, plain values; never options."""
+"""Where rooms were before they had names of their own; docs/ARCHITECTURE.md has the new ones."""

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 from conftest import pixels_of
 
-from pix2pix.commands.evaluate import evaluate as run_evaluate
-from pix2pix.commands.export import export as run_export
-from pix2pix.commands.translate import translate as run_translate
-from pix2pix.options import Evaluate, Export, Translate
+from pix2pix.commands.evaluate.command import evaluate as run_evaluate
+from pix2pix.commands.export.command import export as run_export
+from pix2pix.commands.translate.command import translate as run_translate
+from pix2pix.options.commands import Evaluate, Export, Translate
 
 
 def translate(run: Path, *inputs: Path, **options) -> Path:

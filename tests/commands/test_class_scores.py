@@ -7,9 +7,9 @@ import pytest
 from conftest import copying, make_run
 from helpers import evaluate, read_page
 
-from pix2pix.commands.class_scores import class_scores, label_scores
-from pix2pix.support.sides import LabelClass
-from pix2pix.support.synthetic import CLASSES
+from pix2pix.commands.evaluate.class_scores import class_scores, label_scores
+from pix2pix.pairs.synthetic import CLASSES
+from pix2pix.pictures.sides import LabelClass
 
 CONFUSION = np.array([[6, 2, 0], [1, 1, 0], [0, 0, 0]])  # the last class is nowhere
 

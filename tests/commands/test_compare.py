@@ -8,8 +8,8 @@ import pytest
 
 import image_to_image_translation as script
 from pix2pix.commands.compare import compare
-from pix2pix.options import Compare
-from pix2pix.support.terminal import UsageError, UserError
+from pix2pix.options.commands import Compare
+from pix2pix.talk.errors import UsageError, UserError
 
 
 def content_of(page) -> list[dict]:

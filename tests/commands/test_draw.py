@@ -15,12 +15,12 @@ from conftest import make_picture, make_run, small_task
 from helpers import translated
 from PIL import Image
 
-from pix2pix.commands.draw import MOST_BYTES, draw
-from pix2pix.commands.drawings import find_drawings
-from pix2pix.commands.trained_run import open_run
-from pix2pix.options import Draw
-from pix2pix.support.pictures import Kind
-from pix2pix.support.terminal import UserError
+from pix2pix.commands.draw.command import MOST_BYTES, draw
+from pix2pix.commands.draw.drawings import find_drawings
+from pix2pix.commands.open_run import open_run
+from pix2pix.options.commands import Draw
+from pix2pix.pictures.pixels import Kind
+from pix2pix.talk.errors import UserError
 
 
 def ask(server, method="GET", path="/", body=None, **headers):
@@ -192,7 +192,7 @@ def test_tools_follow_from_the_task(small, tmp_path, task, kind):
 @pytest.mark.parametrize("task", ["pairs", "colorize", "super-resolve", "sketch", "inpaint"])
 def test_in_a_notebook_the_page_is_in_a_frame(small, tmp_path, monkeypatch, task):
     config = small if task == "pairs" else small_task(small, task)
-    monkeypatch.setattr("pix2pix.commands.draw.in_notebook", lambda: True)
+    monkeypatch.setattr("pix2pix.commands.draw.command.in_notebook", lambda: True)
     page = draw(make_run(tmp_path / "run", config))
     assert f'src="{page.server.url}"' in page._repr_html_()
     status, headers, _ = ask(page.server)

@@ -306,7 +306,7 @@ def test_a_page_of_another_site_gets_nothing(small, tmp_path, serve, browser, mo
     server = serve(make_run(tmp_path / "run", small))
     asked = []
     monkeypatch.setattr(
-        "pix2pix.commands.draw.translate_encoded", lambda *given: asked.append(given) or b""
+        "pix2pix.commands.draw.command.translate_encoded", lambda *given: asked.append(given) or b""
     )
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text(HOSTILE.format(url=server.url))

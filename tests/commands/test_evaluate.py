@@ -16,11 +16,12 @@ from server import make_archive, serving
 
 import image_to_image_translation as script
 from pix2pix import command_line
-from pix2pix.commands.evaluate import choose_dataset
-from pix2pix.commands.metrics import METRICS, measure_all
-from pix2pix.commands.trained_run import open_run
-from pix2pix.options import Evaluate, Train
-from pix2pix.support.terminal import UsageError, UserError
+from pix2pix.commands.evaluate.command import choose_dataset
+from pix2pix.commands.evaluate.metrics import METRICS, measure_all
+from pix2pix.commands.open_run import open_run
+from pix2pix.options.commands import Evaluate
+from pix2pix.options.train import Train
+from pix2pix.talk.errors import UsageError, UserError
 
 
 def test_evaluate_writes_figures_a_table_and_a_page(small, tmp_path):

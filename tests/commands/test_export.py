@@ -14,11 +14,11 @@ from helpers import export, translated
 
 import image_to_image_translation as script
 from pix2pix import command_line
-from pix2pix.commands.export import FORMATS, write_saved_model
-from pix2pix.commands.trained_run import open_run
-from pix2pix.support.devices import compute_in
-from pix2pix.support.pictures import to_pixels
-from pix2pix.support.terminal import UsageError, UserError
+from pix2pix.commands.export.command import FORMATS, write_saved_model
+from pix2pix.commands.open_run import open_run
+from pix2pix.networks.devices import compute_in
+from pix2pix.pictures.pixels import to_pixels
+from pix2pix.talk.errors import UsageError, UserError
 
 
 @pytest.fixture

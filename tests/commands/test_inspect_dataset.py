@@ -15,12 +15,12 @@ from PIL import Image
 
 import image_to_image_translation as script
 from pix2pix import command_line
-from pix2pix.commands.inspect_dataset import inspect_dataset
-from pix2pix.options import Inspect
-from pix2pix.support.pair_folders import FilePair
-from pix2pix.support.synthetic import draw_facade
-from pix2pix.support.tasks import TASKS
-from pix2pix.support.terminal import UserError
+from pix2pix.commands.inspect_dataset.command import inspect_dataset
+from pix2pix.options.train import Inspect
+from pix2pix.pairs.pair_folders import FilePair
+from pix2pix.pairs.synthetic import draw_facade
+from pix2pix.pairs.tasks import TASKS
+from pix2pix.talk.errors import UserError
 
 
 def test_a_sound_dataset(small, pair_folder, capsys):

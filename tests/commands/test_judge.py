@@ -10,11 +10,11 @@ from conftest import copying, make_run
 from helpers import evaluate, read_page
 
 import image_to_image_translation as script
-from pix2pix.commands.judge import open_judge, read_sound
-from pix2pix.commands.trained_run import open_run
-from pix2pix.support.pair_folders import read_pair
-from pix2pix.support.synthetic import synthetic_splits
-from pix2pix.support.terminal import UserError
+from pix2pix.commands.evaluate.judge import open_judge, read_sound
+from pix2pix.commands.open_run import open_run
+from pix2pix.pairs.pair_folders import read_pair
+from pix2pix.pairs.synthetic import synthetic_splits
+from pix2pix.talk.errors import UserError
 
 
 def test_a_broken_label_map_does_not_stop_the_judge(small):

@@ -10,7 +10,7 @@ from conftest import make_run
 from helpers import inception_stand_in
 
 from pix2pix.commands import metrics
-from pix2pix.commands.metrics import (
+from pix2pix.commands.evaluate.metrics import (
     GeneratedBatch,
     feature_scores,
     frechet_distance,
@@ -18,7 +18,7 @@ from pix2pix.commands.metrics import (
     load_inception,
     measure_all,
 )
-from pix2pix.commands.trained_run import open_run
+from pix2pix.commands.open_run import open_run
 
 
 def test_l1_and_psnr_are_what_they_are_defined_as():

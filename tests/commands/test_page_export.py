@@ -17,7 +17,7 @@ from helpers import export
 
 import image_to_image_translation as script
 from pix2pix.commands import page_export
-from pix2pix.commands.page_export import (
+from pix2pix.commands.export.page import (
     CDN,
     RUNTIMES,
     CheckServer,
@@ -27,9 +27,9 @@ from pix2pix.commands.page_export import (
     fetch_package,
     shrink_weights,
 )
-from pix2pix.commands.trained_run import open_run
-from pix2pix.options import Export
-from pix2pix.support.terminal import UserError
+from pix2pix.commands.open_run import open_run
+from pix2pix.options.commands import Export
+from pix2pix.talk.errors import UserError
 
 CHROMIUM = page_export.find_browser()
 

@@ -7,13 +7,13 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from pix2pix.commands import pair_checks
-from pix2pix.commands.pair_checks import (
+from pix2pix.commands.inspect_dataset.pair_checks import (
     describe_findings,
     find_repeated,
     looks_turned_round,
     measure_pair,
 )
-from pix2pix.support.synthetic import draw_facade
+from pix2pix.pairs.synthetic import draw_facade
 
 MARGIN = 24  # of drawn facades, from which shifted windows are cut
 

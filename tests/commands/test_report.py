@@ -6,8 +6,8 @@ from conftest import make_run
 from helpers import evaluate
 
 import image_to_image_translation as script
-from pix2pix.commands.report import page_content, rows_with_pictures
-from pix2pix.commands.trained_run import open_run
+from pix2pix.commands.evaluate.report import page_content, rows_with_pictures
+from pix2pix.commands.open_run import open_run
 
 
 def test_a_page_of_many_pairs_shows_the_worst_and_the_best(small, tmp_path):

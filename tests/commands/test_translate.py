@@ -17,15 +17,15 @@ from PIL import Image
 import image_to_image_translation as script
 from pix2pix import command_line
 from pix2pix.commands import translate as translate_module
-from pix2pix.commands import windows
-from pix2pix.commands.trained_run import open_run
-from pix2pix.commands.translate import translate as run_translate
-from pix2pix.commands.windows import place_windows
-from pix2pix.options import Translate
-from pix2pix.support import huge_pictures
-from pix2pix.support.picture_files import read_picture
-from pix2pix.support.pictures import LUMA, from_pixels, resize, to_pixels
-from pix2pix.support.terminal import UsageError, UserError
+from pix2pix.commands.open_run import open_run
+from pix2pix.commands.translate import windows
+from pix2pix.commands.translate.command import translate as run_translate
+from pix2pix.commands.translate.windows import place_windows
+from pix2pix.options.commands import Translate
+from pix2pix.pictures import huge_pictures
+from pix2pix.pictures.picture_files import read_picture
+from pix2pix.pictures.pixels import LUMA, from_pixels, resize, to_pixels
+from pix2pix.talk.errors import UsageError, UserError
 
 
 @pytest.fixture

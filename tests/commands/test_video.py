@@ -13,9 +13,9 @@ import pytest
 from conftest import copying, errors, make_picture, make_run, start
 from helpers import translate, written
 
-from pix2pix.commands.video import frame_rate, read_frames, write_frames
-from pix2pix.support.files import FullDiskError
-from pix2pix.support.terminal import UserError
+from pix2pix.commands.translate.video import frame_rate, read_frames, write_frames
+from pix2pix.talk.errors import UserError
+from pix2pix.talk.files import FullDiskError
 
 STAND_IN = """#!{python}
 import os, pathlib, sys

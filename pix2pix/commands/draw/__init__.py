@@ -1,0 +1,8 @@
+"""draw: a page on which one draws a source, and sees the result meanwhile."""
+
+import importlib
+
+
+def __getattr__(name: str) -> object:
+    """Find what is asked of this package in its command, which is loaded only then."""
+    return getattr(importlib.import_module(f"{__name__}.command"), name)

@@ -1,0 +1,130 @@
+"""How near generated pictures are to their targets: pair by pair, and as two sets of pictures."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from image_to_image_translation import CheckedSplit, examples, generate
+from pix2pix.commands.open_run import TrainedRun
+from pix2pix.runs.validation import MEASURES, measure
+from pix2pix.talk.errors import UserError, first_line
+from pix2pix.talk.files import map_ahead
+from pix2pix.talk.lines import say_for_now
+from pix2pix.talk.progress import say_progress
+
+METRICS = {**MEASURES, "ms_ssim": "MS-SSIM ↑"}
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales: Wang et al., 2003
+SSIM_WINDOW = 11  # pixels
+BATCH = 8  # pairs
+INCEPTION_SIZE = (299, 299)
+
+
+@dataclass(frozen=True)
+class GeneratedBatch:
+    """Some pairs of a split with what the generator makes of them; tensors [pairs, …]."""
+
+    numbers: Sequence[int]
+    sources: tf.Tensor
+    targets: tf.Tensor
+    generated: tf.Tensor
+
+
+def generate_batches(
+    trained: TrainedRun, split: CheckedSplit, numbers: Sequence[int]
+) -> Iterator[GeneratedBatch]:
+    """Translate some pairs of a split, a batch at a time."""
+
+    def read_batch(batch: Sequence[int]) -> tuple[Sequence[int], tf.Tensor, tf.Tensor]:
+        return batch, *examples(split, batch, trained.config)
+
+    batches = [numbers[begin : begin + BATCH] for begin in range(0, len(numbers), BATCH)]
+    for batch, sources, targets in map_ahead(read_batch, batches, 4):
+        yield GeneratedBatch(batch, sources, targets, generate(trained.generator, sources))
+
+
+# --- Pair by pair ---------------------------------------------------------------------------------
+
+
+@tf.function(autograph=False)
+def measure_all(target: tf.Tensor, generated: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Measure how near each generated picture of a batch is to its target, also in MS-SSIM."""
+    scales = int(math.log2(min(target.shape[1:3]) / SSIM_WINDOW)) + 1  # that the window fits in
+    weights = MS_SSIM_WEIGHTS[:scales]
+    weights = [weight / sum(weights) for weight in weights]
+    pictures = ((target + 1) / 2, (generated + 1) / 2)
+    in_scales = tf.image.ssim_multiscale(*pictures, 1.0, weights)
+    return measure(target, generated) | {"ms_ssim": in_scales}
+
+
+def measure_pairs(trained: TrainedRun, split: CheckedSplit) -> list[dict]:
+    """Return number, name and metrics of each pair of a split."""
+    rows, count = [], len(split)
+    for batch in generate_batches(trained, split, range(count)):
+        values = measure_all(batch.targets, batch.generated)
+        table = {metric: column.numpy() for metric, column in values.items()}
+        for place, k in enumerate(batch.numbers):
+            row = {metric: float(column[place]) for metric, column in table.items()}
+            rows.append({"number": split.number_of(k), "name": split.pairs[k].title, **row})
+        say_progress("Evaluating", len(rows), count, f"{len(rows):,} of {count:,}")
+    return rows
+
+
+# --- As two sets ----------------------------------------------------------------------------------
+
+
+def load_inception() -> keras.Model:
+    """Load the network with which FID and KID look at pictures."""
+    try:
+        return keras.applications.InceptionV3(include_top=False, pooling="avg")
+    except Exception as error:  # Keras raises a plain Exception when the network is away
+        raise UserError(
+            f"--fid needs InceptionV3's weights once, and they could not be fetched "
+            f"({first_line(error)}). Go on line, or leave --fid out."
+        ) from error
+
+
+def feature_scores(
+    inception: keras.Model, trained: TrainedRun, split: CheckedSplit
+) -> dict[str, float]:
+    """Measure FID and KID of the generated pictures of a split against the real ones."""
+    real, fake = [], []
+    for batch in generate_batches(trained, split, range(len(split))):
+        real.append(features_of(batch.targets, inception))
+        fake.append(features_of(batch.generated, inception))
+        say_for_now(f"FID and KID: {BATCH * len(real):,} pairs")
+    real, fake = np.concatenate(real), np.concatenate(fake)
+    return {"fid": frechet_distance(real, fake), "kid": kernel_distance(real, fake)}
+
+
+def features_of(pictures: tf.Tensor, inception: keras.Model) -> np.ndarray:
+    """Return what Inception sees in pictures of values from -1 to 1: [pictures, features]."""
+    is_grey = pictures.shape[-1] == 1
+    colour = tf.image.grayscale_to_rgb(pictures) if is_grey else pictures[..., :3]
+    return generate(inception, tf.image.resize(colour, INCEPTION_SIZE, antialias=True)).numpy()
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Return FID: how far two sets of features [n, d] are apart, taken as normal distributions."""
+    covariance_a, covariance_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    values, vectors = np.linalg.eigh(covariance_a)
+    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
+    mixed = np.sqrt(np.linalg.eigvalsh(root @ covariance_b @ root).clip(0)).sum()
+    means = ((a.mean(0) - b.mean(0)) ** 2).sum()
+    return float(means + np.trace(covariance_a) + np.trace(covariance_b) - 2 * mixed)
+
+
+def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Return KID: the squared maximum mean discrepancy under a cubic kernel, without bias."""
+
+    def similarity(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return (x @ y.T / x.shape[1] + 1) ** 3
+
+    def similarity_within(x: np.ndarray) -> float:
+        of_all = similarity(x, x)
+        return (of_all.sum() - np.trace(of_all)) / (len(x) * (len(x) - 1))
+
+    return float(similarity_within(a) + similarity_within(b) - 2 * similarity(a, b).mean())

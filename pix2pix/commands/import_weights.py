@@ -1,0 +1,199 @@
+"""Weights of the authors' PyTorch code: import-weights makes a run of them, export writes them.
+
+Their network is one block within another, each numbered as a list of layers: convolution down,
+normalisation, the block inside, convolution up, normalisation, and activations between them.
+"""
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from image_to_image_translation import check_options, new_state, save, write_config
+from pix2pix.commands.archive_checks import check_archive
+from pix2pix.commands.open_run import TrainedRun
+from pix2pix.options.commands import ImportWeights
+from pix2pix.options.saved import to_saved
+from pix2pix.options.train import Train, picture_size, run_folder
+from pix2pix.pairs.synthetic import draw_facade
+from pix2pix.pictures.pixels import convert_channels, from_pixels
+from pix2pix.talk.errors import UserError, first_line
+from pix2pix.talk.files import lock_folder
+from pix2pix.talk.lines import say_row
+from pix2pix.talk.notebook import live_output
+
+OUTERMOST, INNER = "model.model", "model.model.1{}.model"  # of the names of blocks
+DEEPER = ".model.3"  # from one inner block to the next
+MOST_BLOCKS = 20
+KERAS_TO_PYTORCH = {
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+@live_output()
+def import_weights(options: ImportWeights) -> Path:
+    """Make a run of foreign weights: its step is 0, and its discriminator is new.
+
+    Return its folder."""
+    weights = read_pytorch(options.file)
+    try:
+        config = network_of(weights, options)
+        check_options(replace(config, dataset=options.dataset or Train.dataset))
+        state, folder = new_state(config), run_folder(config)
+        from_pytorch(state.generator, weights)
+        state.average.set_weights(state.generator.get_weights())
+    except (KeyError, IndexError, ValueError) as error:
+        what = f"not a unet_256 or unet_128 of the authors' code ({first_line(error)})"
+        raise UserError(f"{options.file}: {what}.") from error
+    with lock_folder(folder, f"{folder}: another process trains here."):
+        if (folder / "config.json").exists():
+            raise UserError(f"{folder}: there is a run already. Choose another --name.")
+        write_config(to_saved(config) | {"found": {"target_bits": 8}}, folder)
+        _, labels = draw_facade(0, 0, picture_size(config))
+        example = from_pixels(convert_channels(labels, config.source_channels))
+        save(state, tf.constant(example[None]), folder, keep=1)
+    about = f"{config.generator_filters} filters, {config.normalization} normalization"
+    say_row("Imported", f"a U-Net of {config.depth} levels, {about}")
+    return folder
+
+
+def read_pytorch(path: Path) -> dict[str, np.ndarray]:
+    """Read the weights in a file of the authors' code, by their names there."""
+    try:
+        import torch
+
+        if zipfile.is_zipfile(path):  # as PyTorch has saved since 1.6
+            with zipfile.ZipFile(path) as archive:
+                check_archive(archive, path.stat().st_size)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)  # so nothing in it runs
+        weights = {name.removeprefix("module."): value.numpy() for name, value in loaded.items()}
+        odd = [name for name, value in weights.items() if not np.isfinite(value).all()]
+        if odd:
+            raise ValueError(f"{odd[0]} is not finite")
+        return weights
+    except ModuleNotFoundError as error:
+        raise UserError("import-weights needs torch: pip install torch") from error
+    except Exception as error:  # pickle, zipfile and torch raise a dozen kinds
+        what = f"not a file of PyTorch weights ({first_line(error)})"
+        raise UserError(f"{path}: {what}.") from error
+
+
+def network_of(weights: dict[str, np.ndarray], options: ImportWeights) -> Train:
+    """Return the options that make the network of such weights."""
+    first, last = weights[f"{OUTERMOST}.0.weight"], weights[f"{OUTERMOST}.3.weight"]
+    inner = [INNER.format(DEEPER * k) for k in range(MOST_BLOCKS)]
+    depth = 1 + sum(f"{block}.1.weight" in weights for block in inner)
+    normalization = "instance" if options.statistics == "picture" else "batch"
+    if f"{inner[0]}.2.weight" not in weights:
+        normalization = "plain-instance"
+    return Train(
+        dataset=options.dataset or "",
+        direction=options.direction,
+        image_size=2**depth,
+        depth=depth,
+        generator_filters=first.shape[0],
+        source_channels=first.shape[1],
+        target_channels=last.shape[1],
+        normalization=normalization,
+        batch_size=4 if normalization == "batch" else 1,
+        output=options.output,
+        name=options.name,
+    )
+
+
+# --- From our layers to theirs --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NamedLayer:
+    """A layer of our generator with weights, and its name in the authors' code.
+
+    Where a layer takes a skip connection and what comes from below, the authors' code has them in
+    the other order, so the inputs of its kernel have to be swapped."""
+
+    layer: layers.Layer
+    name: str
+    swaps_inputs: bool = False
+
+
+def named_layers(generator: keras.Model) -> Iterator[NamedLayer]:
+    """List the layers with weights in the order of our generator: down, then up again."""
+    kinds = layers.Conv2D | layers.Conv2DTranspose
+    convolutions = [layer for layer in generator.layers if isinstance(layer, kinds)]
+    kinds = layers.GroupNormalization | layers.BatchNormalization
+    norms = iter([layer for layer in generator.layers if isinstance(layer, kinds)])
+    depth = len(convolutions) // 2
+    blocks = [OUTERMOST] + [INNER.format(DEEPER * k) for k in range(depth - 1)]
+    for level, block in enumerate(blocks):
+        yield NamedLayer(convolutions[level], f"{block}.{1 if level else 0}")
+        if 0 < level < depth - 1:
+            yield NamedLayer(next(norms), f"{block}.2")
+    for level, block in reversed(list(enumerate(blocks))):
+        place = 3 if level in (0, depth - 1) else 5
+        convolution = convolutions[2 * depth - 1 - level]
+        yield NamedLayer(convolution, f"{block}.{place}", swaps_inputs=level < depth - 1)
+        if level:
+            yield NamedLayer(next(norms), f"{block}.{place + 1}")
+
+
+def swap_halves(kernel: np.ndarray) -> np.ndarray:
+    """Exchange the inputs of a transposed kernel [4, 4, outputs, inputs] that come from a skip
+    connection and those from below."""
+    return np.roll(kernel, kernel.shape[3] // 2, axis=3)
+
+
+def to_pytorch(generator: keras.Model, trained: TrainedRun) -> dict[str, np.ndarray]:
+    """Return the weights of a generator by the names and in the layout of the authors' code."""
+    config = trained.config
+    is_theirs = (config.upsampling, config.padding) == ("transposed", "zeros")
+    is_theirs = is_theirs and trained.task.plain_generator and not config.source.classes
+    if not is_theirs or config.normalization == "none" or config.depth < 5:
+        raise UserError(
+            "pytorch: the authors' code has no such network. It wants --task pairs or sketch, "
+            "no --labels source, --upsampling transposed, --padding zeros, any --normalization but "
+            "none, and a --depth from 5 on."
+        )
+    weights = {}
+    for named in named_layers(generator):
+        for weight in named.layer.weights:
+            value = weight.numpy()
+            if weight.name == "kernel":
+                value = swap_halves(value) if named.swaps_inputs else value
+                value = value.transpose(3, 2, 0, 1)
+            weights[f"{named.name}.{KERAS_TO_PYTORCH[weight.name]}"] = value
+        if isinstance(named.layer, layers.GroupNormalization) and named.layer.scale:
+            # to the authors' code a batch norm, which looks at a picture alone in batches of one
+            zeros = np.zeros(named.layer.gamma.shape, np.float32)
+            weights |= {
+                f"{named.name}.running_mean": zeros,
+                f"{named.name}.running_var": zeros + 1,
+            }
+    return weights
+
+
+def from_pytorch(generator: keras.Model, weights: dict[str, np.ndarray]) -> None:
+    """Fill a generator with weights of the authors' code."""
+    for named in named_layers(generator):
+        for weight in named.layer.weights:
+            value = weights[f"{named.name}.{KERAS_TO_PYTORCH[weight.name]}"]
+            if weight.name == "kernel":
+                value = value.transpose(2, 3, 1, 0)
+                value = swap_halves(value) if named.swaps_inputs else value
+            weight.assign(value)
+
+
+def authors_name(config: Train) -> str:
+    """Return how the authors' code is told to build the network of a run."""
+    kind = "instance" if config.normalization == "plain-instance" else "batch"
+    name = f"unet_{2**config.depth} --norm {kind}"
+    return f"{name} --eval" if config.normalization == "batch" else name

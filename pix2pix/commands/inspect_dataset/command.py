@@ -1,0 +1,213 @@
+"""inspect: look at a dataset before training. What is in it, what is broken, what would be seen."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageDraw, ImageFont
+
+from image_to_image_translation import (
+    CheckedSplit,
+    Split,
+    check_layout,
+    check_options,
+    check_splits,
+    concatenate_pair,
+    draw_panel,
+    examples,
+    find_splits,
+    jitter,
+    load_for_jitter,
+    settle_pictures,
+    some_pictures,
+    task_of,
+)
+from pix2pix.commands.inspect_dataset.pair_checks import (
+    PairMeasures,
+    describe_findings,
+    looks_turned_round,
+    measure_pair,
+)
+from pix2pix.options.advice import (
+    describe_changes,
+    describe_direction,
+    refuse_broken,
+    warn_of_resizing,
+)
+from pix2pix.options.train import DATASETS, Inspect, SettledTrain, dataset_name, run_folder
+from pix2pix.pictures.label_maps import find_classes
+from pix2pix.pictures.picture_files import ARRAY_SUFFIXES
+from pix2pix.pictures.pixels import Kind, describe_channels, shown_parts
+from pix2pix.pictures.sides import LabelClass
+from pix2pix.talk.errors import UserError
+from pix2pix.talk.files import replace_when_complete
+from pix2pix.talk.lines import say_row
+from pix2pix.talk.notebook import live_output
+
+DRAWS = (1, 2, 3)  # of the jitter of each pair, on the contact sheet
+LEGEND_CELL = 24, 130  # height and width in pixels of a class below it
+LEGEND_FONT = 14  # pixels
+HINTS_AT_LABELS = {
+    "source": "try --recipe crisp-labels",
+    "target": "--labels target takes it for one",
+}
+ROWS = 3  # pairs on the contact sheet, at most
+
+
+@live_output()
+def inspect_dataset(options: Inspect) -> Path:
+    """Print what a dataset holds and what is broken; draw what the network would see of it.
+
+    Return the path of that contact sheet."""
+    check_options(options)
+    unchecked, direction = find_splits(options)
+    measured = {name: MeasuredSplit(**vars(split)) for name, split in unchecked.items()}
+    splits = check_splits(measured, options)
+    task = task_of(options)
+    for name, split in splits.items():
+        about = f": {describe_pictures(split)}" if split.pairs else ""
+        say_row(name, f"{len(split):,} {task.unit}{about}")
+    problems = [problem for split in splits.values() for problem in split.problems]
+    for problem in problems:
+        say_row("Broken", problem)
+    pairs = splits["train"]
+    if not pairs.pairs:
+        refuse_broken(splits, task.unit, options)
+
+    if flags := describe_changes(options):
+        say_row("Options", flags)
+    config, _ = settle_pictures(options, direction, pairs)
+    say_row("Direction", describe_direction(pairs.pairs[0].files, task, config))
+    warn_of_resizing(pairs.sizes, pairs.resized, task.unit, config)
+    say_findings({name: measured[name].list_measures(splits[name]) for name in splits}, options)
+    sheet = run_folder(config).with_name(f"{run_folder(config).name}-inspect.png")
+    sheet.parent.mkdir(parents=True, exist_ok=True)
+    draw_panel(sheet, contact_sheet(pairs, config))
+    add_legend(sheet, find_labels(pairs, config))
+    say_row("Saved", f"{sheet}, what the network sees")
+    if problems and not config.skip_broken:
+        raise UserError(
+            f"{dataset_name(config)}: {len(problems):,} broken, see above. Mend or remove them, or "
+            "train without them with --skip-broken."
+        )
+    check_layout(pairs, config)
+    return sheet
+
+
+@dataclass(frozen=True)
+class MeasuredSplit(Split):
+    """A split that measures each pair when it is read, as the check does, which reads all once."""
+
+    measures: dict[int, PairMeasures] = field(default_factory=dict)
+
+    def read(self, k: int) -> list[np.ndarray]:
+        """Read the pixels of pair k, and keep what is measured of them."""
+        pictures = super().read(k)
+        self.measures[k] = measure_pair(self.pairs[k].title, pictures)
+        return pictures
+
+    def list_measures(self, checked: CheckedSplit) -> list[PairMeasures]:
+        """List what was measured of the sound pairs, in their order."""
+        return [self.measures[k] for k in checked.numbers]
+
+
+def say_findings(measures: dict[str, list[PairMeasures]], options: Inspect) -> None:
+    """Print what may spoil a training, or that there is nothing of the kind."""
+    unit = task_of(options).unit
+    findings = list(describe_findings(measures, unit))
+    for label, text in findings:
+        say_row(label, text)
+    if not findings:
+        say_row("Checked", f"no {unit} look shifted, of one colour, or repeated outside train")
+    is_chosen = options.direction or options.source_dir or options.dataset in DATASETS
+    if not is_chosen and looks_turned_round(measures["train"]):
+        say_row("Hint", "sources look like photos, targets like label maps or drawings;")
+        say_row("", "for the other way round: --direction BtoA")
+
+
+def describe_pictures(split: CheckedSplit) -> str:
+    """Say what the sound pairs of a split are like: sizes, channels, bits and file formats."""
+    sizes = sorted(split.sizes, key=math.prod)
+    texts = [" to ".join("×".join(map(str, size)) for size in dict.fromkeys((sizes[0], sizes[-1])))]
+    sides = list(zip(*split.kinds, strict=True))
+    titles = ["source", "target"] if len(sides) == 2 else ["photo"]
+    for title, side in zip(titles, sides, strict=True):
+        kinds = [describe_kind(kind) for kind in sorted(set(side))]
+        texts.append(f"{title} {' and '.join(kinds)}")
+    formats = Counter()
+    for pair in split.pairs:
+        formats.update(map(format_of, pair.files))
+    return ", ".join([*texts, *(f"{count:,} {name}" for name, count in formats.items())])
+
+
+def format_of(file: Path) -> str:
+    """Name the format of a picture file."""
+    if file.suffix.lower() in ARRAY_SUFFIXES:
+        return file.suffix[1:].upper()
+    with Image.open(file) as image:
+        return image.format
+
+
+def describe_kind(kind: Kind) -> str:
+    """Name channels and depth of a picture: `RGB`, or `grey 16-bit`."""
+    name = describe_channels(kind.channels)
+    return name if kind.bits == 8 else f"{name} {kind.bits}-bit"
+
+
+def find_labels(split: CheckedSplit, config: SettledTrain) -> dict[str, tuple[LabelClass, ...]]:
+    """Say which sides are label maps, trained on as such or not; return their classes."""
+    if task_of(config).from_photos:
+        return {}
+    legends = {}
+    for place, (title, side) in enumerate((("source", config.source), ("target", config.target))):
+        classes = side.classes or find_classes(some_pictures(split, place))
+        if not classes:
+            continue
+        legends[title] = classes
+        hint = "" if side.classes else f"; {HINTS_AT_LABELS[title]}"
+        say_row("Labels", f"{title} is a label map of {len(classes)} classes{hint}")
+    return legends
+
+
+def add_legend(sheet: Path, legends: dict[str, tuple[LabelClass, ...]]) -> None:
+    """Draw the classes of label maps below a contact sheet: the colour of each, and its name."""
+    if not legends:
+        return
+    font, (row_height, column_width) = ImageFont.load_default(LEGEND_FONT), LEGEND_CELL
+    with Image.open(sheet) as image:
+        panel = image.convert("RGB")
+    per_row = max(1, panel.width // column_width)
+    rows = []  # of cells: a colour or none, and a text
+    for title, classes in legends.items():
+        cells = [(None, f"{title}:"), *((label.colour, label.name) for label in classes)]
+        rows += [cells[begin : begin + per_row] for begin in range(0, len(cells), per_row)]
+    whole = Image.new("RGB", (panel.width, panel.height + row_height * len(rows)), "white")
+    whole.paste(panel)
+    draw = ImageDraw.Draw(whole)
+    for row, cells in enumerate(rows):
+        for column, (colour, text) in enumerate(cells):
+            left, top = column * column_width + 8, panel.height + row * row_height
+            if colour:
+                draw.rectangle((left, top, left + 16, top + 16), fill=colour, outline="black")
+            draw.text((left + 24, top), text, "black", font)
+    with replace_when_complete(sheet) as temporary:
+        whole.save(temporary, "png")
+
+
+def contact_sheet(split: CheckedSplit, config: SettledTrain) -> dict[str, tf.Tensor]:
+    """Return the columns of the sheet: the first pairs as they are, and several draws of each."""
+    numbers = range(min(ROWS, len(split)))
+    sources, targets = examples(split, numbers, config)
+    columns = shown_parts("Source", sources, config.source)
+    columns |= shown_parts("Target", targets, config.target)
+    for draw in DRAWS:
+        stacked = [concatenate_pair(load_for_jitter(split, k, config), config) for k in numbers]
+        drawn = [jitter(pair, config, [draw, k]) for k, pair in zip(numbers, stacked, strict=True)]
+        sources, targets = zip(*drawn, strict=True)
+        drawn_parts = shown_parts("source", np.stack(sources), config.source)
+        drawn_parts |= shown_parts("target", np.stack(targets), config.target)
+        columns |= {f"Draw {draw}, {title}": values for title, values in drawn_parts.items()}
+    return columns

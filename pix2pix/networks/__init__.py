@@ -1,0 +1,1 @@
+"""What goes beyond the paper's networks or runs them faster, and what they run on."""

@@ -1,0 +1,187 @@
+"""What a person is told about a dataset and a training. Nothing here decides what is learned."""
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Protocol
+
+from pix2pix.networks.devices import choose_computing_type, describe_device, has_gpu
+from pix2pix.options.recipes import RECIPES
+from pix2pix.options.train import (
+    RunOptions,
+    Train,
+    dataset_name,
+    flag,
+    picture_size,
+    possible_halvings,
+    source_folders,
+)
+from pix2pix.pairs.pair_folders import FilePair
+from pix2pix.pairs.tasks import Task
+from pix2pix.pictures.pixels import describe_channels
+from pix2pix.pictures.sides import Side
+from pix2pix.talk.errors import UserError
+from pix2pix.talk.lines import in_notebook, program_name, say, say_row
+from pix2pix.talk.progress import describe_time
+
+Sizes = Counter[tuple[int, int]]  # how many pictures have such a height and width
+
+NARROW = 0.7  # width by height: single pictures up to 4:3 would have such halves
+STRETCHED = 1.1  # a change of shape that is told
+HOUR = 3600  # seconds
+SAID_ELSEWHERE = {"dataset", "source_dir", "target_dir", "direction", "steps", "data_dir", "mirror"}
+HALF_SIZE_TIME, HALF_FILTERS_TIME = 0.4, 0.65  # of a step at the defaults, on a processor: measured
+
+
+class CheckedPairs(Protocol):
+    """What the script's check of a split finds out, as far as it is told here."""
+
+    pairs: Sequence[FilePair]
+    problems: Sequence[str]
+    sizes: Sizes
+    resized: int
+
+
+def refuse_broken(splits: dict[str, CheckedPairs], unit: str, options: Train) -> None:
+    """Train on nothing that is broken, unless told to leave it out."""
+    problems = [problem for split in splits.values() for problem in split.problems]
+    if problems and not options.skip_broken:
+        more = f"; and {len(problems) - 10:,} more" if len(problems) > 10 else ""
+        raise UserError(
+            f"{'; '.join(problems[:10])}{more}. Mend or remove them, or go on without them with "
+            "--skip-broken."
+        )
+    first = next(iter(splits.values()))
+    if not first.pairs:
+        raise UserError(f"{dataset_name(options)}: all {len(problems):,} {unit} are broken.")
+    if problems:
+        say_row("Skipped", f"{len(problems):,} broken or without partner")
+
+
+def announce(
+    options: Train, config: Train, task: Task, pairs: CheckedPairs, held_out: str, replicas: int
+) -> None:
+    """Say what a training is about to do; options as typed, or as the run has them."""
+    counts = f"{len(pairs.pairs):,} training {task.unit}; previews of {held_out} {task.unit}"
+    say_row("Dataset", f"{dataset_name(config)}: {counts}")
+    say_row("Direction", describe_direction(pairs.pairs[0].files, task, config))
+    computing_type = choose_computing_type(config.precision)
+    say_row("Device", f"{describe_device(replicas)}, {computing_type}")
+    say_row("Recipe", describe_recipe(config.recipe))
+    if flags := describe_changes(options):
+        say_row("Options", flags)
+    warn_of_resizing(pairs.sizes, pairs.resized, task.unit, config)
+
+
+def describe_recipe(name: str) -> str:
+    """Name a recipe, and say where to read about the others."""
+    others = " and ".join(other for other in RECIPES if other != name)
+    return f"{name} ({others}: docs/QUALITY.md)"
+
+
+def describe_direction(files: Sequence[Path], task: Task, config: Train) -> str:
+    """Say what becomes what: `BtoA: right half (RGB) → left half (RGB) at 256×256`."""
+    if task.from_photos:
+        sides = [task.source_name, "photo"]
+    elif len(files) > 1:
+        folders = [str(file.parent) for file in files]
+        sides = [" + ".join(folders[:-1]), folders[-1]]
+    else:
+        sides = ["left half", "right half"]
+    source, target = reversed(sides) if config.direction == "BtoA" else sides
+    source += f" ({describe_side(config.source_channels, config.source)})"
+    target += f" ({describe_side(config.target_channels, config.target)})"
+    return f"{config.direction}: {source} → {target} at {'×'.join(map(str, task.size))}"
+
+
+def describe_side(channels: int, side: Side) -> str:
+    """Say what the pictures of a side are: `RGB`, `a label map of 12 classes`, or with a range."""
+    if side.classes:
+        return f"a label map of {len(side.classes)} classes"
+    ranges = dict.fromkeys(f"{low:.6g} to {high:.6g}" for low, high in side.ranges)
+    return ", ".join([describe_channels(channels), *ranges])
+
+
+def describe_changes(options: Train) -> str:
+    """List the flags that are not at their defaults, or their recipe's, but for those that other
+    lines speak of."""
+    said = SAID_ELSEWHERE | {field.name for field in fields(RunOptions)} - {"from_run", "keep_old"}
+    recipe = RECIPES[options.recipe]
+    flags = []
+    for field in fields(Train):
+        value = getattr(options, field.name)
+        if value == recipe.get(field.name, field.default) or field.name in said:
+            continue
+        if value is True:
+            flags.append(flag(field.name))
+        elif value is False:
+            flags.append(flag(f"no_{field.name}"))
+        else:
+            words = value if isinstance(value, tuple) else [value]
+            flags.append(" ".join([flag(field.name), *map(str, words)]))
+    return " ".join(flags)
+
+
+def refuse_single_pictures(halves: Sizes, folder: str) -> None:
+    """Refuse to cut pictures into halves if most of them do not look like pairs side by side."""
+    narrow = sum(count for (height, width), count in halves.items() if width < NARROW * height)
+    if 2 * narrow <= halves.total():
+        return
+    (height, width), _ = halves.most_common(1)[0]
+    raise UserError(
+        f"{folder}: most pictures, such as {2 * width} wide and {height} high, look like single "
+        "ones, not like two side by side. If each does hold a pair: --layout pairs. If they are "
+        "photos without partners: --task colorize, say. If the partners are in another folder: "
+        "--source-dir and --target-dir."
+    )
+
+
+def warn_of_resizing(sizes: Sizes, resized: int, unit: str, config: Train) -> None:
+    """Tell of sources that are brought to the size of their targets, and of pictures whose shape
+    changes by more than a tenth on the way to the networks."""
+    if resized:
+        say(f"Brought {resized:,} of {sizes.total():,} sources to the size of their targets")
+    height, width = picture_size(config)
+    ratios = {size: size[0] * width / (size[1] * height) for size in sizes}
+    count = sum(n for size, n in sizes.items() if not 1 / STRETCHED <= ratios[size] <= STRETCHED)
+    if count and config.fit == "stretch" and not config.crop:
+        say(
+            f"Stretched {count:,} of {sizes.total():,} {unit} by more than 10% to fit "
+            f"{height}×{width}; --fit crop cuts them instead"
+        )
+
+
+def hint_at_less(config: Train, name: str, left: int, seconds_per_step: float) -> None:
+    """If the steps that are left take long, say what could be trained in an hour instead."""
+    seconds = left * seconds_per_step
+    if has_gpu() or seconds <= 2 * HOUR:
+        return
+    height, width = (side // 2 for side in picture_size(config))
+    half_size = replace(config, image_size=height if height == width else f"{height}x{width}")
+    filters = config.generator_filters // 2
+    choices = [("short", "", 1.0)]  # the end of a name, flags, and the share of the time of a step
+    if possible_halvings(half_size) >= 5 and min(height, width) >= 64:
+        size = half_size.image_size
+        choices.append((size, f" --image-size {size}", HALF_SIZE_TIME))
+    if filters >= 16:
+        choices.append(("thin", f" --generator-filters {filters}", HALF_FILTERS_TIME))
+    say(f"This will take about {describe_time(seconds)}. An hour would do for one of these:")
+    dataset = config.dataset
+    if config.source_dir:
+        folders = " ".join(map(str, source_folders(config)))
+        dataset = f"--source-dir {folders} --target-dir {config.target_dir}"
+    for ending, flags, share in choices:
+        steps = float(f"{HOUR / (share * seconds_per_step):.0e}")  # rounded to one digit
+        say(f"  train {dataset} --name {name}-{ending} --steps {steps:.0f}{flags}")
+
+
+def how_to_go_on(folder: Path, config: Train) -> str:
+    """Say how a run that was stopped goes on."""
+    if in_notebook():
+        return "run this cell again"
+    command = f"{program_name()} train --name {shlex.quote(folder.name)}"
+    if config.output != Train.output:
+        command += f" --output {shlex.quote(str(folder.parent))}"
+    return command

@@ -1,0 +1,30 @@
+"""Recipes: values of options that belong together, by name. docs/QUALITY.md tells how they compare.
+
+Loads neither TensorFlow nor Keras, as the command line needs it before them.
+"""
+
+from dataclasses import replace
+
+from pix2pix.options.train import Train
+
+RECIPES: dict[str, dict[str, object]] = {
+    "paper": {},  # the defaults
+    "crisp": {"upsampling": "resize"},
+    "crisp-labels": {  # for sources that are label maps
+        "upsampling": "resize",
+        "padding": "reflect",
+        "labels": "source",
+        "discriminator": "classes",
+        "l1_weight": 3.0,
+    },
+}
+
+
+def follow_recipe(options: Train, given: set[str]) -> Train:
+    """Return options that follow their recipe, but for the fields that were given.
+
+    What another recipe names and this one does not is at its default again."""
+    named = {name for recipe in RECIPES.values() for name in recipe}
+    plain = {name: getattr(Train, name) for name in named}
+    values = plain | RECIPES[options.recipe]
+    return replace(options, **{name: values[name] for name in values.keys() - given})

@@ -1,0 +1,90 @@
+"""More examples out of few: pairs turned, scaled and recoloured at random, by a seed."""
+
+import math
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from pix2pix.pictures.sides import Side
+from pix2pix.talk.errors import UsageError
+
+WARPS = ("rotate", "scale")
+LARGEST_TURN = math.radians(10)
+LARGEST_SCALE = 1.2
+BRIGHTER, MORE_CONTRAST, MORE_COLOUR = 0.2, 0.2, 0.3  # at most; values go from -1 to 1
+
+
+def augment(
+    stacked: tf.Tensor,
+    counts: Sequence[int],
+    sides: Sequence[Side],
+    names: Sequence[str],
+    seed: tf.Tensor,
+) -> tf.Tensor:
+    """Change a pair at random in the ways that are named.
+
+    Its pictures are stacked, [height, width, channels], with `counts` channels each. All are turned
+    and scaled alike; recoloured, too, but for those whose colours mean something."""
+    if not names:
+        return stacked
+    turn, scale, *colours = tf.unstack(tf.random.stateless_uniform([5], seed, -1, 1))
+    turn = turn * LARGEST_TURN if "rotate" in names else 0.0
+    scale = LARGEST_SCALE**scale if "scale" in names else 1.0
+    pictures = []
+    for picture, side in zip(tf.split(stacked, list(counts), axis=-1), sides, strict=True):
+        if set(names) & set(WARPS):
+            picture = warp(picture, turn, scale, "NEAREST" if side.classes else "BILINEAR")
+        if "colour" in names and not side.classes:
+            picture = recolour(picture, *colours)
+        pictures.append(picture)
+    return tf.concat(pictures, axis=-1)
+
+
+def check_augment(names: Sequence[str], sides: Sequence[Side]) -> None:
+    """Refuse to recolour what would then be another picture for the same source."""
+    if "colour" not in names:
+        return
+    if any(side.measured for side in sides):
+        raise UsageError("--augment colour is not for measured pictures: their values count.")
+    if sides[0].classes and not sides[-1].classes:
+        raise UsageError(
+            "--augment colour is not for label maps as sources: nothing in them would tell the "
+            "colours of the target. Leave colour out."
+        )
+
+
+def warp(picture: tf.Tensor, turn: tf.Tensor, scale: tf.Tensor, interpolation: str) -> tf.Tensor:
+    """Turn a picture around its middle, by radians, and enlarge it; return it in its old size.
+
+    What comes in from beyond its border is the picture mirrored there."""
+    height, width = tf.unstack(tf.cast(tf.shape(picture)[:2], tf.float32) - 1)
+    cosine, sine = tf.cos(turn) / scale, tf.sin(turn) / scale
+    # from a place in the result to the one in the picture that comes there
+    right = (width - cosine * width + sine * height) / 2
+    down = (height - sine * width - cosine * height) / 2
+    transform = tf.stack([cosine, -sine, right, sine, cosine, down, 0.0, 0.0])
+    warped = tf.raw_ops.ImageProjectiveTransformV3(
+        images=picture[None],
+        transforms=transform[None],
+        output_shape=tf.shape(picture)[:2],
+        fill_value=0.0,
+        interpolation=interpolation,
+        fill_mode="REFLECT",
+    )
+    return tf.ensure_shape(warped[0], picture.shape)
+
+
+def recolour(
+    picture: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor, saturation: tf.Tensor
+) -> tf.Tensor:
+    """Change brightness, contrast and saturation of a picture, [height, width, channels].
+
+    Each by a number from -1 to 1, where 1 is the most that is added; transparency stays."""
+    channels = picture.shape[-1]
+    alpha = picture[..., 3:] if channels == 4 else picture[..., :0]
+    colour = picture[..., :3] if channels == 4 else picture
+    grey = tf.reduce_mean(colour, axis=-1, keepdims=True)
+    colour = grey + (1 + MORE_COLOUR * saturation) * (colour - grey)
+    mean = tf.reduce_mean(grey)
+    colour = mean + (1 + MORE_CONTRAST * contrast) * (colour - mean) + BRIGHTER * brightness
+    return tf.concat([tf.clip_by_value(colour, -1, 1), alpha], axis=-1)

@@ -1,0 +1,104 @@
+"""The splits of a dataset: its pairs in order, before and after they were checked."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pix2pix.pairs.pair_folders import FilePair
+from pix2pix.pairs.synthetic import SyntheticPair
+from pix2pix.pictures.pixels import Kind
+from pix2pix.pictures.sides import Side
+from pix2pix.talk.errors import UserError
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a dataset: its pairs in order, and how to read one.
+
+    A pair has two pictures, A and B (a photo alone has one). `order` says which are used: (0, 1)
+    takes A as source and B as target, (1, 0) the reverse, and (0,) or (-1,) one as the photo."""
+
+    pairs: Sequence[FilePair | SyntheticPair]
+    order: tuple[int, ...]
+    problems: Sequence[str]  # a sentence for each file without a partner, or that cannot be read
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def names(self) -> list[str]:
+        """List what tells each pair from others, without reading it."""
+        return [pair.name for pair in self.pairs]
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what tells this split from others: `400 pairs with fingerprint 1a2b3c4d`."""
+        digest = hashlib.sha256(os.fsencode("\n".join(self.names))).hexdigest()
+        return f"{len(self):,} pairs with fingerprint {digest[:8]}"
+
+    def number_of(self, k: int) -> int:
+        """Return the number of pair k among all pairs that were found, broken ones included."""
+        return k
+
+    def read(self, k: int) -> list[np.ndarray]:
+        """Read the pixels of pair k: source and target, or the photo."""
+        pictures = self.pairs[k].read()
+        return [pictures[place] for place in self.order]
+
+    def describe(self) -> list[Side]:
+        """Say what the files of source and target, or of the photo, are made of."""
+        sides = self.pairs[0].describe()
+        return [sides[place] for place in self.order]
+
+
+@dataclass(frozen=True)
+class CheckedSplit(Split):
+    """The sound pairs of a split, what they are like, and what is wrong with the others."""
+
+    numbers: Sequence[int]  # of the sound pairs, among all
+    sizes: Counter[tuple[int, int]]  # height and width of the target, or of the photo
+    kinds: Counter[tuple[Kind, ...]]  # of the pictures of a pair
+    nbytes: int  # of all pictures, as jitter gets them
+    resized: int  # how many sources are brought to the size of their targets
+
+    def number_of(self, k: int) -> int:
+        """Return the number of pair k among all pairs that were found, broken ones included."""
+        return self.numbers[k]
+
+
+@dataclass(frozen=True)
+class MixedSplit(CheckedSplit):
+    """The sound pairs of a split, and after them some of an older dataset."""
+
+    own: int  # how many come first
+    older_order: tuple[int, ...]
+
+    def read(self, k: int) -> list[np.ndarray]:
+        """Read the pixels of pair k: source and target, or the photo."""
+        pictures = self.pairs[k].read()
+        return [pictures[place] for place in (self.order if k < self.own else self.older_order)]
+
+
+def mix(split: CheckedSplit, older: CheckedSplit, share: float) -> MixedSplit:
+    """Mix evenly chosen pairs of an older split into one, so that they are such a share of all."""
+    if len(older.order) != len(split.order):
+        why = "pairs and photos without partners cannot be mixed"
+        raise UserError(f"--keep-old: {why}. Use --keep-old with the --task of the older run.")
+    count = round(len(split) * share / (1 - share))
+    places = [k * len(older) // count for k in range(count)]
+    return MixedSplit(
+        pairs=[*split.pairs, *(older.pairs[place] for place in places)],
+        order=split.order,
+        problems=split.problems,
+        numbers=[*split.numbers, *(older.numbers[place] for place in places)],
+        sizes=split.sizes,  # what is told of the pairs is told of the new ones
+        kinds=split.kinds + older.kinds,
+        nbytes=split.nbytes + older.nbytes * count // len(older),
+        resized=split.resized,
+        own=len(split),
+        older_order=older.order,
+    )

@@ -1,0 +1,83 @@
+"""How near generated pictures are to their targets, and how that changes during a training."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pix2pix.runs.symptoms import PICTURE_MEASURES, measure_pictures
+from pix2pix.runs.tables import add_row, begin_table, read_columns
+from pix2pix.talk.files import map_ahead
+from pix2pix.talk.lines import say_row
+
+MEASURES = {"l1": "L1 ↓", "psnr": "PSNR ↑", "ssim": "SSIM ↑"}  # the arrow points to the better
+SHOWN = ""  # before the measures of the network that previews show and generator.keras holds
+PICTURES = 8  # looked at for symptoms, at most
+LEAST_SQUARED_ERROR = 1e-10  # so that the PSNR of equal pictures is 100, not infinite
+
+
+@tf.function(autograph=False)
+def measure(target: tf.Tensor, generated: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Measure how near each generated picture of a batch is to its target.
+
+    Pictures have values from -1 to 1, and are compared as values from 0 to 1."""
+    target, generated = (target + 1) / 2, (generated + 1) / 2
+    error = target - generated
+    squared = tf.maximum(tf.reduce_mean(error**2, [1, 2, 3]), LEAST_SQUARED_ERROR)
+    return {
+        "l1": tf.reduce_mean(tf.abs(error), [1, 2, 3]),
+        "psnr": -10 * tf.experimental.numpy.log10(squared),
+        "ssim": tf.image.ssim(target, generated, 1.0),
+    }
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What is measured again and again during a training: some pairs that it does not train on."""
+
+    networks: dict[str, keras.Model]  # by a prefix for their measures; SHOWN is in previews
+    generate: Callable[[keras.Model, tf.Tensor], tf.Tensor]
+    load: Callable[[int], tuple[tf.Tensor, tf.Tensor]]  # source and target of pair k, in a batch
+    count: int  # of pairs
+    table: Path  # validation.csv
+
+    @property
+    def columns(self) -> list[str]:
+        """List the measures in the table."""
+        of_pairs = [prefix + name for prefix in self.networks for name in MEASURES]
+        return [*of_pairs, *PICTURE_MEASURES]
+
+    def begin(self, step: int) -> None:
+        """Begin the table, or go on with it after a step."""
+        if self.count:
+            begin_table(self.table, ["step", *self.columns], step)
+
+    def run(self, step: int) -> dict[str, float]:
+        """Measure, and add the means to the table."""
+        if not self.count:
+            return {}
+        sums, targets, pictures = Counter(), [], []
+        for source, target in map_ahead(self.load, range(self.count), count=4):
+            for prefix, network in self.networks.items():
+                generated = self.generate(network, source)
+                for name, values in measure(target, generated).items():
+                    sums[prefix + name] += float(values[0])
+                if len(pictures) < PICTURES and prefix == SHOWN:
+                    targets.append(target[0])
+                    pictures.append(generated[0])
+        means = {name: total / self.count for name, total in sums.items()}
+        means |= measure_pictures(np.stack(targets), np.stack(pictures))
+        add_row(self.table, step, list(means.values()))
+        shown = ", ".join(f"{arrow} {means[name]:.4g}" for name, arrow in MEASURES.items())
+        say_row("Validated", f"{shown}, of {self.count:,} pairs")
+        return means
+
+    def is_best(self, name: str) -> bool:
+        """Tell whether the last row of the table is better than all before."""
+        *before, now = read_columns(self.table)[name]
+        falls = MEASURES[name].endswith("↓")
+        return all(now < value if falls else now > value for value in before)

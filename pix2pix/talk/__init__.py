@@ -1,0 +1,1 @@
+"""What is said to a person, and how they say stop; errors in one line; files written whole."""

@@ -1,0 +1,93 @@
+"""Recipes: which values count when flags, a recipe and an older run name different ones."""
+
+import dataclasses
+
+import pytest
+
+import image_to_image_translation as script
+from pix2pix.command_line import parse
+from pix2pix.options.recipes import RECIPES, follow_recipe
+from pix2pix.options.saved import read_config
+from pix2pix.options.train import Train, run_folder
+from pix2pix.talk.errors import UserError
+
+CRISP = RECIPES["crisp-labels"]
+
+
+def test_recipes_are_made_of_options():
+    assert RECIPES["paper"] == {}
+    for recipe in RECIPES.values():
+        for name, value in recipe.items():
+            assert getattr(Train, name) != value, name
+        script.check_options(dataclasses.replace(Train(), **recipe))
+
+
+def test_flags_beat_a_recipe(small):
+    _, options = parse(["train", "synthetic", "--recipe", "crisp-labels"])
+    assert {name: getattr(options, name) for name in CRISP} == CRISP
+    _, options = parse(
+        ["train", "synthetic", "--recipe", "crisp-labels", "--upsampling", "transposed"]
+    )
+    assert options.upsampling == "transposed"
+    assert options.labels == CRISP["labels"]
+    _, options = parse(["train", "synthetic"])
+    assert options.upsampling == "transposed"
+
+
+def test_a_run_remembers_what_its_recipe_was(small, capsys):
+    crisp = dataclasses.replace(small, recipe="crisp-labels", generator_filters=5)
+    folder = script.train(crisp).folder
+    assert "Recipe    crisp-labels (paper and crisp: docs/QUALITY.md)" in capsys.readouterr().out
+    saved = read_config(folder / "config.json")
+    assert {name: saved[name] for name in CRISP} == CRISP
+    where = ["--output", str(small.output), "--name", "synthetic"]
+    _, options = parse(["train", *where])
+    assert options.recipe == "crisp-labels"
+    assert {name: getattr(options, name) for name in CRISP} == CRISP
+    _, options = parse(["train", *where, "--recipe", "crisp-labels", "--steps", "6"])
+    assert run_folder(options) == folder
+    script.train_as_told(options)
+    _, options = parse(["train", *where, "--recipe", "paper", "--steps", "8"])
+    assert options.upsampling == "transposed"
+    with pytest.raises(UserError, match="begun with --recipe crisp-labels"):
+        script.train_as_told(options)
+
+
+def test_a_recipe_that_has_changed_leaves_its_older_runs_as_they_are(small):
+    older = {name: value for name, value in CRISP.items() if name != "padding"}  # as it was once
+    config = dataclasses.replace(small, name="older", recipe="crisp-labels", **older)
+    script.train_as_told(config)
+    where = ["--output", str(small.output), "--name", "older", "--recipe", "crisp-labels"]
+    _, options = parse(["train", *where, "--steps", "6"])
+    assert options.padding == "zeros"
+    assert script.train_as_told(options).folder == config.output / "older"
+
+
+def test_what_a_run_changed_of_its_recipe_stays_changed(small):
+    where = ["--output", str(small.output), "--name", "odd", "--recipe", "crisp-labels"]
+    _, options = parse(["train", "synthetic", *where, "--upsampling", "transposed"])
+    assert options.upsampling == "transposed"
+    odd = CRISP | {"name": "odd", "recipe": "crisp-labels", "upsampling": "transposed"}
+    script.train_as_told(dataclasses.replace(small, **odd))
+    _, options = parse(["train", *where])
+    assert options.upsampling == "transposed"
+    assert options.discriminator == "classes"
+
+
+def test_another_recipe_takes_back_what_the_first_one_set():
+    config = follow_recipe(Train(recipe="crisp-labels", steps=7), {"steps"})
+    back = follow_recipe(dataclasses.replace(config, recipe="paper"), {"recipe"})
+    assert back == Train(steps=7)
+
+
+def test_runs_from_before_the_average_was_the_default_go_on_without(small):
+    folder = script.train(small).folder
+    content = (folder / "config.json").read_text()
+    for line in ('  "average_weights": 0.0,\n', '  "recipe": "paper",\n'):
+        assert line in content
+        content = content.replace(line, "")
+    (folder / "config.json").write_text(content)
+    _, options = parse(["train", "--output", str(small.output), "--name", "synthetic", "--steps=6"])
+    assert (options.average_weights, options.recipe) == (0.0, "paper")
+    script.train_as_told(options)
+    assert (folder / "ckpt-6.index").exists()
