@@ -9,7 +9,7 @@ import tensorflow as tf
 from conftest import make_run
 from helpers import inception_stand_in
 
-from pix2pix.commands import metrics
+from pix2pix.commands.evaluate import metrics
 from pix2pix.commands.evaluate.metrics import (
     GeneratedBatch,
     feature_scores,

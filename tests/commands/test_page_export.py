@@ -16,7 +16,7 @@ from conftest import make_run, small_task
 from helpers import export
 
 import image_to_image_translation as script
-from pix2pix.commands import page_export
+from pix2pix.commands.export import page as page_export
 from pix2pix.commands.export.page import (
     CDN,
     RUNTIMES,

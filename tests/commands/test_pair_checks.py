@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from pix2pix.commands import pair_checks
+from pix2pix.commands.inspect_dataset import pair_checks
 from pix2pix.commands.inspect_dataset.pair_checks import (
     describe_findings,
     find_repeated,
