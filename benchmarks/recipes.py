@@ -97,7 +97,7 @@ def train_row(name: str, seed: int, options: Quality) -> Path:
     arguments = (flags + ROWS[name]).split()
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run([sys.executable, str(SCRIPT), *arguments], check=True, **quiet)
-    return script.run_folder(parse(arguments)[1])
+    return parse(arguments)[1].run_folder
 
 
 def write_pictures(pictures: np.ndarray, place: Path) -> None:

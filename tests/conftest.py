@@ -1,7 +1,6 @@
 """What the tests share: a small configuration, made pairs, a way to run the script for real."""
 
 import dataclasses
-import json
 import re
 import signal
 import subprocess
@@ -26,9 +25,13 @@ from pix2pix.commands.draw.drawings import find_drawings
 from pix2pix.commands.export.page import find_browser
 from pix2pix.commands.open_run import open_run
 from pix2pix.options.commands import Draw
-from pix2pix.options.saved import to_saved
+from pix2pix.options.found import Found
+from pix2pix.options.saved import write_run
 from pix2pix.options.train import Train
 from pix2pix.pictures.pixels import Kind
+from pix2pix.pictures.sides import PHOTOS
+from pix2pix.preparation import conclude
+from pix2pix.runs.generator_file import save_generator
 
 SCRIPT = Path(script.__file__)
 
@@ -69,6 +72,18 @@ def _in_notebook(monkeypatch) -> None:
     """As if the test were a cell of a notebook."""
     shell = types.SimpleNamespace(kernel="there is one")
     monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+
+
+def settled(config: Train, **found) -> Found:
+    """What pictures of 8 bits in RGB decide for a configuration."""
+    pictures = 2 if config.task == "pairs" else 1
+    kinds = [(Kind(channels=3, bits=8),) * pictures]
+    return dataclasses.replace(conclude(config, kinds, [PHOTOS] * pictures), **found)
+
+
+def make_training(config: Train, **found) -> script.Training:
+    """A training at step 0."""
+    return script.Training(config, settled(config, **found))
 
 
 def flags(config: Train) -> list[str]:
@@ -146,25 +161,41 @@ def make_run(
     config: Train,
     generator: keras.Model | None = None,
     kinds: Counter | None = None,
+    step: int = 7,
     **found,
 ) -> Path:
     """A run folder with nothing but a generator.keras, of a generator that was not trained."""
     config = dataclasses.replace(config, name=folder.name, output=folder.parent)
-    usual = "BtoA" if config.task == "pairs" else "AtoB"
     pictures = 2 if config.task == "pairs" else 1
     kinds = kinds or Counter([(Kind(channels=3, bits=8),) * pictures])
-    direction = config.direction or usual
-    settled, derived = script.settle_channels_and_depth(config, direction, kinds)
+    usual = "BtoA" if config.task == "pairs" else "AtoB"
+    settled = dataclasses.replace(config, direction=config.direction or usual)
+    decided = dataclasses.replace(conclude(settled, kinds, [PHOTOS] * pictures), **found)
     keras.utils.set_random_seed(0)
-    generator = generator or script.build_generator(settled)
-    saved = to_saved(config) | {"found": {**derived, "step": 7, **found}}
-    settings = json.loads(json.dumps(saved))
+    if generator is None:
+        generator = script.build_generator(config, decided)
+    else:
+        BY_HAND[folder] = generator
     example = np.random.default_rng(0).uniform(-1, 1, (1, *generator.input_shape[1:]))
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(settings))
-    path = folder / "generator.keras"
-    script.save_generator(generator, settings, example.astype(np.float32), path)
+    (folder / "config.json").write_text(write_run(config, decided))
+    run, path = write_run(config, decided, step), folder / "generator.keras"
+    save_generator(generator, run, example.astype(np.float32), path)
     return folder
+
+
+BY_HAND: dict[Path, keras.Model] = {}  # networks that no options make, by their run folders
+
+
+@pytest.fixture(autouse=True)
+def _built_by_hand(monkeypatch) -> None:
+    """Let open_run build a network that a test has made by hand."""
+    monkeypatch.setattr(
+        "pix2pix.commands.open_run.build_generator",
+        lambda options, found: (
+            BY_HAND.get(options.run_folder) or script.build_generator(options, found)
+        ),
+    )
 
 
 def copying(size: int = 32, channels: int = 3) -> keras.Model:

@@ -12,8 +12,8 @@ import tensorflow as tf
 from conftest import SCRIPT, errors, flags, make_pair, start
 
 import image_to_image_translation as script
-from pix2pix import command_line
-from pix2pix.options.train import Inspect, Train, flag, run_folder
+from pix2pix import command_line, preparation
+from pix2pix.options.train import Inspect, Train, flag
 from pix2pix.talk.errors import UsageError, UserError
 from pix2pix.talk.lines import SCRIPT as SCRIPT_COMMAND
 
@@ -171,7 +171,7 @@ def test_a_run_folder_can_be_renamed(small, tmp_path):
     script.train(dataclasses.replace(small, name="before"))
     (small.output / "before").rename(small.output / "after")
     parsed = parsed_options("--output", str(small.output), "--name", "after")
-    assert run_folder(parsed) == small.output / "after"
+    assert parsed.run_folder == small.output / "after"
 
 
 def test_going_on_needs_no_flag_to_be_repeated(small):
@@ -248,7 +248,7 @@ def test_errors_end_in_one_line(monkeypatch, capsys, error, status, said):
 
 
 def test_a_pair_that_goes_bad_during_training_is_named(small, pair_folder, monkeypatch, capsys):
-    check = script.check_split
+    check = preparation.check_split
 
     def check_and_spoil(*arguments):
         checked = check(*arguments)

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import image_to_image_translation as script
+from pix2pix import preparation
 from pix2pix.options.train import Train
 from pix2pix.pairs.pair_folders import FilePair
 from pix2pix.pairs.synthetic import draw_facade
@@ -30,7 +31,7 @@ from pix2pix.talk.errors import UsageError
 )
 def test_options_that_contradict_the_task(options, named):
     with pytest.raises(UsageError, match=named):
-        script.check_options(dataclasses.replace(Train(), **options))
+        preparation.check_options(dataclasses.replace(Train(), **options))
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def loaded(small, pair_folder):
     def load(**options) -> tuple[Train, script.CheckedSplit]:
         config = dataclasses.replace(small, dataset=str(pair_folder), **options)
         split = script.find_splits(config)[0]["train"]
-        return config, script.check_split(split, "train", config)
+        return config, preparation.check_split(split, "train", config)
 
     return load
 
@@ -102,7 +103,7 @@ class MadePair:
 def split_of(pictures: Iterable[np.ndarray]) -> script.CheckedSplit:
     """A pair of each of these pictures."""
     pairs = [MadePair(str(k), picture) for k, picture in enumerate(pictures)]
-    return script.check_split(script.Split(pairs, (0, 1), ()), "train", Train())
+    return preparation.check_split(script.Split(pairs, (0, 1), ()), "train", Train())
 
 
 def loaded_size(config: Train) -> tuple[int, int]:
@@ -220,7 +221,7 @@ def test_data_is_a_function_of_seed_and_step(loaded):
 def test_the_shares_of_the_workers_are_the_batch(small, workers):
     config = dataclasses.replace(small, batch_size=8, steps=3)
     splits, direction = script.find_splits(config)
-    split = script.check_split(splits["train"], "train", config)
+    split = preparation.check_split(splits["train"], "train", config)
     config, _ = script.settle_channels_and_depth(config, direction, split.kinds)
     whole = list(script.batches(split, config, 1))
     contexts = [tf.distribute.InputContext(workers, k, 4) for k in range(workers)]
@@ -245,7 +246,7 @@ def test_the_same_pair_is_jittered_anew_in_every_epoch(small):
 def test_previews_are_not_jittered(small, pair_folder):
     config = dataclasses.replace(small, dataset=str(pair_folder))
     split = script.find_splits(config)[0]["val"]
-    sources, targets = script.examples(split, (0, 1), config)
+    sources, targets = script.load_examples(split, (0, 1), config)
     assert sources.shape == targets.shape == (2, 32, 32, 3)
     expected = script.fit_to_size(split.read(1)[0], (32, 32), config)
     np.testing.assert_array_equal(to_pixels(sources[1]), expected)

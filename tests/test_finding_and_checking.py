@@ -13,6 +13,7 @@ from PIL import Image
 from server import make_archive, serving
 
 import image_to_image_translation as script
+from pix2pix import preparation
 from pix2pix.commands.inspect_dataset.command import inspect_dataset
 from pix2pix.options.train import Train
 from pix2pix.pairs.synthetic import draw_facade
@@ -74,7 +75,7 @@ def test_photos_for_a_task_are_the_targets_of_pairs(tmp_path, small, direction):
         write(tmp_path / f"B/{k}.png", 10 + k)
     write(tmp_path / "A/without-target.png", 99)  # sources do not matter
     config = Train(dataset=str(tmp_path), task="sketch", direction=direction, holdout=0)
-    script.check_options(config)
+    preparation.check_options(config)
     splits, _ = script.find_splits(config)
     assert list(splits) == ["train", "val"]
     assert len(splits["val"]) == 0
@@ -109,7 +110,7 @@ def test_a_check_reports_what_is_there_and_what_is_broken(tmp_path, monkeypatch,
     (tmp_path / "train/7.png").write_bytes(b"")
     options = Train(dataset=str(tmp_path), holdout=0, image_size=32, jitter=False)
     splits, direction = script.find_splits(options)
-    checked = script.check_split(splits["train"], "train", options)
+    checked = preparation.check_split(splits["train"], "train", options)
     assert [pair.title for pair in checked.pairs] == [f"{k}.png" for k in range(6)]
     assert checked.pairs == splits["train"].pairs[:6]
     assert checked.numbers == list(range(6))
@@ -133,7 +134,7 @@ def test_the_memory_that_pictures_would_take_is_known(tmp_path, options):
     make_pair(tmp_path / "train/1.png", size=500)
     config = Train(dataset=str(tmp_path), image_size=32, **options)
     split = script.find_splits(config)[0]["train"]
-    checked = script.check_split(split, "train", config)
+    checked = preparation.check_split(split, "train", config)
     pictures = script.load_for_jitter(checked, 0, config)
     assert checked.nbytes == sum(picture.nbytes for picture in pictures)
 
@@ -144,11 +145,11 @@ def test_pairs_keep_their_numbers_whatever_is_broken_before_them(small, tmp_path
     config = small_task(small, "inpaint", dataset=str(tmp_path), holdout=0)
     config, _ = script.settle_channels_and_depth(config, "AtoB", [(Kind(3, 8),)])
     whole = script.find_splits(config)[0]["train"]
-    expected, _ = script.examples(whole, [2, 3], config)
+    expected, _ = script.load_examples(whole, [2, 3], config)
     (tmp_path / "train/1.png").write_bytes(b"")
-    checked = script.check_split(script.find_splits(config)[0]["train"], "train", config)
+    checked = preparation.check_split(script.find_splits(config)[0]["train"], "train", config)
     assert checked.numbers == [0, 2, 3]
-    holes, _ = script.examples(checked, [1, 2], config)
+    holes, _ = script.load_examples(checked, [1, 2], config)
     np.testing.assert_array_equal(holes, expected)  # drawn by the same numbers
 
 
@@ -156,7 +157,7 @@ def test_pictures_too_small_to_cut_are_broken(tmp_path):
     make_pair(tmp_path / "train/1.png", size=40)
     config = Train(dataset=str(tmp_path), crop=True, image_size=64)
     split = script.find_splits(config)[0]["train"]
-    checked = script.check_split(split, "train", config)
+    checked = preparation.check_split(split, "train", config)
     expected = f"{tmp_path}/train/1.png: 40×40 is too small to cut 64×64 from it"
     assert checked.problems == [expected]
 

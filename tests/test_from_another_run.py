@@ -10,11 +10,13 @@ from conftest import assert_same_weights, make_pair, small_task, weights
 from PIL import Image
 
 import image_to_image_translation as script
+from pix2pix import preparation
 from pix2pix.command_line import parse
 from pix2pix.options.recipes import RECIPES
 from pix2pix.options.saved import find_run, older_options, read_config, sides_of_older, to_saved
-from pix2pix.options.train import Train, run_folder
+from pix2pix.options.train import Train
 from pix2pix.pictures.sides import PHOTOS
+from pix2pix.runs import checkpoint_files
 from pix2pix.talk.errors import UsageError, UserError
 
 
@@ -36,11 +38,11 @@ def begin(small, older, **options):
 def test_it_begins_with_both_networks_and_their_average(small, older, pair_folder):
     options = begin(small, older, dataset=pair_folder, name="new")
     assert (options.image_size, options.generator_filters, options.average_weights) == (32, 5, 0.9)
-    folder = run_folder(options)
-    splits, config, settings = script.prepare(options, folder)
+    folder = options.run_folder
+    splits, config, settings = preparation.prepare(options, folder)
     state = script.start_or_resume(config, settings, folder, script.choose_strategy(1))
     old = script.new_state(config)
-    script.restore(old, older)
+    checkpoint_files.restore(old, older)
     for name in ("generator", "discriminator", "average"):
         pairs = zip(getattr(state, name).weights, getattr(old, name).weights, strict=True)
         for ours, theirs in pairs:
@@ -92,11 +94,11 @@ def test_an_older_run_without_an_average_gives_one_its_weights(small):
     options = begin(small, older, dataset="synthetic", name="new")
     assert options.average_weights == 0.0
     options = begin(small, older, dataset="synthetic", name="new", average_weights=0.9)
-    _, config, settings = script.prepare(options, run_folder(options))
-    state = script.start_or_resume(config, settings, run_folder(options), script.choose_strategy(1))
+    _, config, settings = preparation.prepare(options, options.run_folder)
+    state = script.start_or_resume(config, settings, options.run_folder, script.choose_strategy(1))
     assert state.average is not state.generator
     old = script.new_state(dataclasses.replace(config, average_weights=0.0))
-    script.restore(old, older)
+    checkpoint_files.restore(old, older)
     for network in (state.generator, state.average):
         for ours, theirs in zip(network.weights, old.generator.weights, strict=True):
             np.testing.assert_array_equal(ours, theirs)
@@ -113,10 +115,10 @@ def save_maps(folder, colours) -> None:
 
 def source_of(config) -> list:
     """What a run that is begun, or goes on, keeps of its sources."""
-    folder = run_folder(config)
-    _, _, settings = script.prepare(config, folder)
+    folder = config.run_folder
+    _, _, settings = preparation.prepare(config, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    script.write_config(settings, folder)
+    preparation.write_config(settings, folder)
     (folder / "ckpt-1.index").touch()
     return settings["found"]["source"]["classes"]
 
@@ -145,7 +147,7 @@ def test_networks_that_do_not_fit_are_refused_in_a_line(small, older, other):
     what = next(iter(other)).replace("_", " ")
     with pytest.raises(UserError, match=f"--from .*older: its networks cannot .* have {what} "):
         script.train_as_told(options)
-    assert not list(run_folder(options).glob("ckpt-*"))
+    assert not list(options.run_folder.glob("ckpt-*"))
 
 
 def test_another_number_of_classes_is_refused_in_words(small, older):
@@ -166,14 +168,14 @@ def test_runs_that_are_not_there(small, tmp_path):
     with pytest.raises(UserError, match="--from nowhere: no such run"):
         begin(small, "nowhere", dataset="synthetic")
     with pytest.raises(UsageError, match="--keep-old needs --from"):
-        script.check_options(dataclasses.replace(small, keep_old=0.2))
+        preparation.check_options(dataclasses.replace(small, keep_old=0.2))
 
 
 def test_a_run_that_is_there_does_not_begin_anew(small, older):
     options = begin(small, older, dataset="synthetic", name="new")
     script.train_as_told(options)
     assert begin(small, older, dataset="synthetic", name="new") == options  # the same command
-    for name, run in (("older", run_folder(options)), ("new", older.with_name("other"))):
+    for name, run in (("older", options.run_folder), ("new", older.with_name("other"))):
         with pytest.raises(UsageError, match=f"{name} holds a run already, and --from .*--name"):
             begin(small, run, dataset="synthetic", name=name)
 
@@ -196,7 +198,7 @@ def test_older_photos_are_not_mixed_with_pairs(small, pair_folder):
 def test_older_pairs_are_mixed_in_and_read_their_own_way(small, older, pair_folder):
     options = begin(small, older, dataset=pair_folder, name="mixed", keep_old=0.25)
     assert older_options(options).direction == "BtoA"
-    splits, config, _ = script.prepare(options, run_folder(options))
+    splits, config, _ = preparation.prepare(options, options.run_folder)
     mixed = splits["train"]
     assert (len(mixed), mixed.own) == (8, 6)  # two of eight are the older run's
     drawn = script.find_splits(older_options(options))[0]["train"]

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import image_to_image_translation as script
 from pix2pix.options.checks import check_train
-from pix2pix.options.train import Train, picture_size
+from pix2pix.options.train import Train
 
 
 def count(weights: list) -> int:
@@ -54,7 +54,7 @@ def kinds(network: keras.Model) -> list[type]:
 def test_depth_follows_the_image_size(options, depth, innermost):
     config = Train(generator_filters=2, discriminator_filters=2, **options)
     check_train(config)
-    height, width = picture_size(config)
+    height, width = config.picture_size
     generator = script.build_generator(config)
     assert generator.output_shape == (None, height, width, 3)
     down = [layer for layer in generator.layers if type(layer) is keras.layers.Conv2D]

@@ -7,7 +7,7 @@ import sys
 
 from conftest import SCRIPT, flags
 
-import image_to_image_translation as script
+from pix2pix.runs import checkpoint_files
 
 WITHOUT_UNIX = """
 import signal, sys
@@ -30,5 +30,5 @@ def test_training_needs_nothing_that_only_unix_has(small):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    folder = script.run_folder(config)
-    assert [path.name for path in script.checkpoints(folder)] == ["ckpt-2"]
+    folder = config.run_folder
+    assert [path.name for path in checkpoint_files.checkpoints(folder)] == ["ckpt-2"]

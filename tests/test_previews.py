@@ -48,7 +48,7 @@ def test_a_preview_is_what_the_generator_makes(small, monkeypatch):
     drawn = {}
     monkeypatch.setattr(script, "draw_panel", lambda path, columns: drawn.update(columns))
     state = script.new_state(small)
-    pairs = script.examples(script.find_splits(small)[0]["val"], (0, 1, 2), small)
+    pairs = script.load_examples(script.find_splits(small)[0]["val"], (0, 1, 2), small)
     examples = script.HeldOut("val", *pairs, validation=None)
     small.output.mkdir()
     script.save_preview(state, examples, small.output, small)

@@ -11,9 +11,10 @@ import tensorflow as tf
 from conftest import SMALL, assert_same_weights, errors, flags, small_task, start, weights
 
 import image_to_image_translation as script
+from pix2pix import preparation
 from pix2pix.commands.open_run import open_run
-from pix2pix.options.train import run_folder
 from pix2pix.pictures.sides import to_hex
+from pix2pix.runs import checkpoint_files
 from pix2pix.talk.errors import UserError
 
 
@@ -26,12 +27,12 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def finished(small, trained):
     """A copy of that run, for one test to spoil."""
-    return shutil.copytree(trained, run_folder(small))
+    return shutil.copytree(trained, small.run_folder)
 
 
 def newest_step(folder, config) -> int:
     state = script.new_state(config)
-    script.restore(state, folder)
+    checkpoint_files.restore(state, folder)
     return int(state.step)
 
 
@@ -60,7 +61,7 @@ def test_what_a_run_leaves_behind(small, finished):
 
 def test_the_saved_generator_is_the_trained_one_and_needs_only_keras(small, finished):
     state = script.new_state(small)
-    script.restore(state, finished)
+    checkpoint_files.restore(state, finished)
     source = tf.random.stateless_uniform([1, 32, 32, 3], [1, 2], minval=-1)
     alone = keras.saving.load_model(finished / "generator.keras", safe_mode=True)
     np.testing.assert_array_equal(alone(source), state.generator(source))
@@ -72,7 +73,7 @@ def test_metrics_are_means_and_tensorboard_has_them_at_true_steps(small, finishe
     rows = np.loadtxt(finished / "metrics.csv", delimiter=",", skiprows=1)
     state, by_hand = script.new_state(small), []
     split = script.find_splits(small)[0]["train"]
-    checked = script.check_split(split, "train", small)
+    checked = preparation.check_split(split, "train", small)
     config = dataclasses.replace(small, direction="BtoA", depth=5)  # as training found
     for source, target in script.batches(checked, config, 0):
         losses = script.train_step(state, source, target, config)
@@ -113,7 +114,7 @@ def test_a_damaged_checkpoint_is_passed_over(small, finished, capsys, suffix, da
     assert newest_step(finished, small) == 2
     assert f"{finished / 'ckpt-4'} is damaged" in capsys.readouterr().out
     assert (finished / f"damaged-ckpt-4.{suffix}").exists()  # put aside, not thrown away
-    assert [path.name for path in script.checkpoints(finished)] == ["ckpt-2"]
+    assert [path.name for path in checkpoint_files.checkpoints(finished)] == ["ckpt-2"]
 
 
 def test_a_run_goes_on_from_before_the_damage_as_if_nothing_had_been(small, finished, tmp_path):
@@ -146,7 +147,7 @@ def test_what_a_killed_save_left_is_swept_away(small, finished):
     (finished / "ckpt-6_temp/part-00000-of-00001.data-00000-of-00001").write_bytes(b"half")
     (finished / "ckpt-6.data-00000-of-00001").write_bytes(b"without an index")
     (finished / ".partial-generator.keras").write_bytes(b"half")
-    script.remove_half_written(finished)
+    checkpoint_files.remove_half_written(finished)
     left = {path.name for path in finished.iterdir()}
     assert not any("6" in name or "partial" in name for name in left)
     assert newest_step(finished, small) == 4
@@ -154,7 +155,7 @@ def test_what_a_killed_save_left_is_swept_away(small, finished):
 
 def test_only_the_newest_checkpoints_are_kept(small):
     folder = script.train(dataclasses.replace(small, steps=10, keep_checkpoints=2)).folder
-    assert [path.name for path in script.checkpoints(folder)] == ["ckpt-8", "ckpt-10"]
+    assert [path.name for path in checkpoint_files.checkpoints(folder)] == ["ckpt-8", "ckpt-10"]
     assert not list(folder.glob("ckpt-2.*"))
 
 
@@ -259,7 +260,7 @@ def test_what_is_saved_and_shown_is_the_average(small, monkeypatch):
     )
     folder = script.train(config).folder
     state = script.new_state(config)
-    script.restore(state, folder)
+    checkpoint_files.restore(state, folder)
     saved = keras.saving.load_model(folder / "generator.keras")
     for ours, average in zip(saved.weights, state.average.weights, strict=True):
         np.testing.assert_array_equal(ours.numpy(), average.numpy())
@@ -278,7 +279,7 @@ def test_float16_resumes_exactly_and_leaves_a_float32_generator(small):
     assert len(scales) == 2
 
     state = script.new_state(config)
-    script.restore(state, folder)
+    checkpoint_files.restore(state, folder)
     assert {layer.compute_dtype for layer in state.generator.layers} > {"float16"}
     saved = open_run(folder).generator
     assert {layer.compute_dtype for layer in saved.layers} == {"float32"}

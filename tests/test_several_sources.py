@@ -9,6 +9,7 @@ from conftest import copying, make_picture, make_run, pixels_of
 from PIL import Image
 
 import image_to_image_translation as script
+from pix2pix import preparation
 from pix2pix.commands.evaluate.command import evaluate
 from pix2pix.commands.export.command import export
 from pix2pix.commands.open_run import open_run
@@ -21,6 +22,7 @@ from pix2pix.pictures.label_maps import palette_of
 from pix2pix.pictures.picture_files import read_picture
 from pix2pix.pictures.pixels import shown_parts, to_pixels
 from pix2pix.pictures.sides import LabelClass, Part, Side
+from pix2pix.runs import checkpoint_files
 from pix2pix.talk.errors import UserError
 
 tifffile = pytest.importorskip("tifffile")
@@ -61,9 +63,9 @@ def cells(tmp_path, small) -> Train:
 def test_five_channels_go_through_everything(cells, tmp_path):
     folder = script.train(cells).folder
     trained = open_run(folder)
-    assert trained.config.source.parts == (Part("dapi", 1), Part("light", 1), Part("phase", 3))
-    assert trained.config.source.ranges == ((0, 65535),)
-    ((low, high),) = trained.config.target.ranges
+    assert trained.found.source.parts == (Part("dapi", 1), Part("light", 1), Part("phase", 3))
+    assert trained.found.source.ranges == ((0, 65535),)
+    ((low, high),) = trained.found.target.ranges
     assert 0 <= low < 50
     assert 4000 < high <= 4095
     assert trained.generator.input_shape == (None, 32, 32, 5)
@@ -154,7 +156,7 @@ def test_a_partner_of_another_size_is_brought_to_that_of_the_target(tmp_path, sm
     make_picture(tmp_path / "A/1.png", 20, 30)
     make_picture(tmp_path / "B/1.png", 40, 60)
     options = dataclasses.replace(small, dataset=str(tmp_path), crop=True, holdout=0.0, steps=2)
-    split = script.check_splits(script.find_splits(options)[0], options)["train"]
+    split = preparation.check_splits(script.find_splits(options)[0], options)["train"]
     loaded = script.load_pair(split, 0, options)
     assert [pixels.shape for pixels, _ in loaded] == [(40, 60, 3)] * 2
     script.train(options)
@@ -178,7 +180,7 @@ def facades(tmp_path) -> Path:
 def test_labels_of_a_source_are_jittered_without_new_colours(facades, small):
     options = dataclasses.replace(small, dataset=str(facades), labels="source", direction="BtoA")
     unchecked, direction = script.find_splits(options)
-    split = script.check_splits(unchecked, options)["train"]
+    split = preparation.check_splits(unchecked, options)["train"]
     config, found = script.settle_pictures(options, direction, split)
     classes = config.source.classes
     assert 5 <= len(classes) <= 9
@@ -198,7 +200,7 @@ def test_a_run_on_labels_goes_on_and_refuses_to_become_another(facades, small):
     options = dataclasses.replace(small, dataset=str(facades), labels="source", direction="BtoA")
     script.train_as_told(dataclasses.replace(options, steps=2))
     folder = script.train_as_told(options).folder
-    assert len(script.checkpoints(folder)) == 2
+    assert len(checkpoint_files.checkpoints(folder)) == 2
     assert open_run(folder).config.labels == "source"
     written = export(Export(folder, formats=("keras", "saved_model", "onnx", "litert")))
     assert "A source is a label map in the colours facade (" in (written / "README.md").read_text()

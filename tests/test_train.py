@@ -27,7 +27,8 @@ from conftest import (
 )
 
 import image_to_image_translation as script
-from pix2pix.options.train import Train, picture_size, run_folder
+from pix2pix.options.train import Train
+from pix2pix.runs import checkpoint_files
 from pix2pix.talk.errors import UsageError, UserError
 from pix2pix.talk.files import lock_folder
 
@@ -38,14 +39,14 @@ def test_training_learns(small):
     )
     config = dataclasses.replace(config, steps=300, log_every=100, checkpoint_every=300)
     held_out = script.find_splits(config)[0]["val"]
-    sources, targets = script.examples(held_out, tuple(range(50)), config)
+    sources, targets = script.load_examples(held_out, tuple(range(50)), config)
 
     def l1(generator) -> float:
         return float(tf.reduce_mean(tf.abs(generator(sources) - targets)))
 
     folder = script.train(config).folder
     untrained, trained = script.new_state(config), script.new_state(config)
-    script.restore(trained, folder)
+    checkpoint_files.restore(trained, folder)
     assert l1(trained.generator) < l1(untrained.generator) / 2
 
 
@@ -60,7 +61,7 @@ def test_kill_and_resume_equals_never_stopped_bit_for_bit(small):
     config = dataclasses.replace(small, steps=60, log_every=7, checkpoint_every=20, **options)
     straight = script.train(dataclasses.replace(config, name="straight")).folder
     killed = dataclasses.replace(config, name="killed")
-    folder = run_folder(killed)
+    folder = killed.run_folder
     process = start("train", *flags(killed))
     while not (folder / "ckpt-20.index").exists():
         assert process.poll() is None, process.communicate()
@@ -87,7 +88,7 @@ def test_rows_after_the_checkpoint_are_written_again_not_twice(small):
 def test_a_stop_request_saves_and_says_how_to_go_on(small):
     which = signal.SIGTERM
     config = dataclasses.replace(small, steps=100_000, checkpoint_every=100_000, name="stopped")
-    folder = run_folder(config)
+    folder = config.run_folder
     process = start("train", *flags(config))
     assert select.select([process.stdout], [], [], 30)[0], "nothing was said before the first step"
     while not (folder / "metrics.csv").exists() or len(rows(folder)) < 3:
@@ -97,14 +98,14 @@ def test_a_stop_request_saves_and_says_how_to_go_on(small):
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 128 + which
     assert errors(stderr) == []
-    (checkpoint,) = script.checkpoints(folder)
+    (checkpoint,) = checkpoint_files.checkpoints(folder)
     step = int(checkpoint.name.removeprefix("ckpt-"))
     assert stdout.splitlines()[-1] == (
         f"Stopped at step {step:,}. To go on: python image_to_image_translation.py train "
         f"--name stopped --output {small.output}"
     )
     state = script.new_state(config)
-    script.restore(state, folder)
+    checkpoint_files.restore(state, folder)
     assert int(state.step) == step
 
 
@@ -112,7 +113,7 @@ def test_a_run_goes_on_by_its_name_alone_as_on_the_command_line(small):
     first = script.train(dataclasses.replace(small, name="mine", l1_weight=10.0))
     again = script.train(Train(name="mine", output=str(small.output), steps=6))
     assert again.folder == first.folder
-    assert script.checkpoints(again.folder)[-1].name == "ckpt-6"
+    assert checkpoint_files.checkpoints(again.folder)[-1].name == "ckpt-6"
     settings = json.loads((again.folder / "config.json").read_text())
     assert (settings["l1_weight"], settings["image_size"]) == (10.0, 32)
     assert again.losses["step"] == [2, 4, 6]
@@ -138,7 +139,7 @@ def test_a_cell_that_is_interrupted_ends_quietly(small, monkeypatch, capsys):
     monkeypatch.setattr(script, "take_steps", interrupted)
     run = script.train(dataclasses.replace(small, steps=100))
     assert run.stopped_by == signal.SIGINT
-    assert script.checkpoints(run.folder)[-1].name == "ckpt-2"
+    assert checkpoint_files.checkpoints(run.folder)[-1].name == "ckpt-2"
     assert (
         capsys.readouterr()
         .out.rstrip()
@@ -162,7 +163,7 @@ def test_a_program_that_is_interrupted_before_its_training_is_interrupted(small,
 
 
 def test_two_processes_on_one_run_folder(small):
-    folder = run_folder(small)
+    folder = small.run_folder
     with (
         lock_folder(folder, "busy"),
         pytest.raises(UserError, match="another process trains here.*--name"),
@@ -182,7 +183,7 @@ def test_a_finished_run_says_so_and_can_be_trained_longer(small, capsys):
     )
     assert (folder / "metrics.csv").read_text() == before
     script.train(dataclasses.replace(small, steps=8))
-    assert [path.name for path in script.checkpoints(folder)][-1] == "ckpt-8"
+    assert [path.name for path in checkpoint_files.checkpoints(folder)][-1] == "ckpt-8"
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_overwrites_nothing(small):
@@ -196,14 +197,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_overwrites_nothing(small):
     assert "stopped being finite between steps 6 and 10;" in str(refusal.value)
     assert "the last good checkpoint is ckpt-4." in str(refusal.value)
     assert {path: path.read_bytes() for path in files} == files
-    assert len(script.checkpoints(folder)) == 2
+    assert len(checkpoint_files.checkpoints(folder)) == 2
 
 
 def test_weights_that_have_run_away_are_not_saved(small):
     config = dataclasses.replace(small, checkpoint_every=1, log_every=1, learning_rate=1e30)
     with pytest.raises(UserError, match="between steps 1 and 1.*good checkpoint is step 0"):
         script.train(config)  # the loss of step 1 is still that of the first weights
-    assert script.checkpoints(run_folder(config)) == []
+    assert checkpoint_files.checkpoints(config.run_folder) == []
 
 
 def test_it_says_what_it_is_about_to_do(small, monkeypatch, capsys):
@@ -257,8 +258,8 @@ def test_every_size_and_option_trains_saves_and_resumes(small, tmp_path, options
     config = dataclasses.replace(small, dataset=str(tmp_path / "data"), steps=1, **options)
     script.train(config)
     folder = script.train(dataclasses.replace(config, steps=2)).folder
-    assert [path.name for path in script.checkpoints(folder)] == ["ckpt-1", "ckpt-2"]
-    height, width = picture_size(config)
+    assert [path.name for path in checkpoint_files.checkpoints(folder)] == ["ckpt-1", "ckpt-2"]
+    height, width = config.picture_size
     generator = keras.saving.load_model(folder / "generator.keras")
     assert generator.input_shape == (None, height, width, config.source_channels)
     assert generator.output_shape == (None, height, width, config.target_channels)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pix2pix.options.commands import Compare
-from pix2pix.options.saved import from_saved, read_config, to_saved
+from pix2pix.options.saved import read_options, to_saved
 from pix2pix.options.train import Train, places_of_run
 from pix2pix.runs.pages import fill_page
 from pix2pix.runs.run_page import describe_run
@@ -21,7 +21,7 @@ def compare(options: Compare) -> Path:
     runs = []
     for run in named:
         folder = find_folder(run)
-        saved = to_saved(from_saved(read_config(folder / "config.json")))
+        saved = to_saved(read_options(folder / "config.json"))
         runs.append(describe_run(folder, page.parent, saved, defaults))
     if len({run["name"] for run in runs}) < len(runs):
         runs = [run | {"name": str(path)} for run, path in zip(runs, named, strict=True)]

@@ -14,16 +14,18 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from image_to_image_translation import check_options, new_state, save, write_config
-from pix2pix.commands.archive_checks import check_archive
+from image_to_image_translation import Training
 from pix2pix.commands.open_run import TrainedRun
 from pix2pix.options.commands import ImportWeights
-from pix2pix.options.saved import to_saved
-from pix2pix.options.train import Train, picture_size, run_folder
+from pix2pix.options.found import Found
+from pix2pix.options.saved import write_run
+from pix2pix.options.train import Train
 from pix2pix.pairs.synthetic import draw_facade
 from pix2pix.pictures.pixels import convert_channels, from_pixels
+from pix2pix.preparation import check_options
+from pix2pix.runs.generator_file import check_archive
 from pix2pix.talk.errors import UserError, first_line
-from pix2pix.talk.files import lock_folder
+from pix2pix.talk.files import lock_folder, write_text
 from pix2pix.talk.lines import say_row
 from pix2pix.talk.notebook import live_output
 
@@ -47,23 +49,24 @@ def import_weights(options: ImportWeights) -> Path:
     Return its folder."""
     weights = read_pytorch(options.file)
     try:
-        config = network_of(weights, options)
-        check_options(replace(config, dataset=options.dataset or Train.dataset))
-        state, folder = new_state(config), run_folder(config)
-        from_pytorch(state.generator, weights)
-        state.average.set_weights(state.generator.get_weights())
+        of_run, found = network_of(weights, options)
+        check_options(replace(of_run, dataset=options.dataset or Train.dataset))
+        training, folder = Training(of_run, found), of_run.run_folder
+        from_pytorch(training.generator, weights)
+        training.average.set_weights(training.generator.get_weights())
     except (KeyError, IndexError, ValueError) as error:
         what = f"not a unet_256 or unet_128 of the authors' code ({first_line(error)})"
         raise UserError(f"{options.file}: {what}.") from error
     with lock_folder(folder, f"{folder}: another process trains here."):
         if (folder / "config.json").exists():
             raise UserError(f"{folder}: there is a run already. Choose another --name.")
-        write_config(to_saved(config) | {"found": {"target_bits": 8}}, folder)
-        _, labels = draw_facade(0, 0, picture_size(config))
-        example = from_pixels(convert_channels(labels, config.source_channels))
-        save(state, tf.constant(example[None]), folder, keep=1)
-    about = f"{config.generator_filters} filters, {config.normalization} normalization"
-    say_row("Imported", f"a U-Net of {config.depth} levels, {about}")
+        write_text(folder / "config.json", write_run(of_run, found))
+        _, labels = draw_facade(0, 0, of_run.picture_size)
+        example = from_pixels(convert_channels(labels, found.source_channels))
+        training.save(tf.constant(example[None]))
+    about = f"{of_run.generator_filters} filters, {of_run.normalization} normalization"
+    say_row("Saved", str(folder))
+    say_row("Imported", f"a U-Net of {found.depth} levels, {about}")
     return folder
 
 
@@ -88,26 +91,35 @@ def read_pytorch(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: {what}.") from error
 
 
-def network_of(weights: dict[str, np.ndarray], options: ImportWeights) -> Train:
-    """Return the options that make the network of such weights."""
+def network_of(weights: dict[str, np.ndarray], options: ImportWeights) -> tuple[Train, Found]:
+    """Return what makes the network of such weights; which pairs they are of is not known."""
     first, last = weights[f"{OUTERMOST}.0.weight"], weights[f"{OUTERMOST}.3.weight"]
     inner = [INNER.format(DEEPER * k) for k in range(MOST_BLOCKS)]
     depth = 1 + sum(f"{block}.1.weight" in weights for block in inner)
     normalization = "instance" if options.statistics == "picture" else "batch"
     if f"{inner[0]}.2.weight" not in weights:
         normalization = "plain-instance"
-    return Train(
+    source_channels, target_channels = first.shape[1], last.shape[1]
+    of_run = Train(
         dataset=options.dataset or "",
         direction=options.direction,
         image_size=2**depth,
         depth=depth,
         generator_filters=first.shape[0],
-        source_channels=first.shape[1],
-        target_channels=last.shape[1],
+        source_channels=source_channels,
+        target_channels=target_channels,
         normalization=normalization,
         batch_size=4 if normalization == "batch" else 1,
         output=options.output,
         name=options.name,
+    )
+    return of_run, Found(
+        pairs=None,
+        direction=options.direction,
+        source_channels=source_channels,
+        target_channels=target_channels,
+        depth=depth,
+        target_bits=8,
     )
 
 
@@ -154,10 +166,10 @@ def swap_halves(kernel: np.ndarray) -> np.ndarray:
 
 def to_pytorch(generator: keras.Model, trained: TrainedRun) -> dict[str, np.ndarray]:
     """Return the weights of a generator by the names and in the layout of the authors' code."""
-    config = trained.config
-    is_theirs = (config.upsampling, config.padding) == ("transposed", "zeros")
-    is_theirs = is_theirs and trained.task.plain_generator and not config.source.classes
-    if not is_theirs or config.normalization == "none" or config.depth < 5:
+    options, found = trained.options, trained.found
+    is_theirs = (options.upsampling, options.padding) == ("transposed", "zeros")
+    is_theirs = is_theirs and trained.task.plain_generator and not found.source.classes
+    if not is_theirs or options.normalization == "none" or found.depth < 5:
         raise UserError(
             "pytorch: the authors' code has no such network. It wants --task pairs or sketch, "
             "no --labels source, --upsampling transposed, --padding zeros, any --normalization but "
@@ -192,8 +204,8 @@ def from_pytorch(generator: keras.Model, weights: dict[str, np.ndarray]) -> None
             weight.assign(value)
 
 
-def authors_name(config: Train) -> str:
+def authors_name(options: Train, found: Found) -> str:
     """Return how the authors' code is told to build the network of a run."""
-    kind = "instance" if config.normalization == "plain-instance" else "batch"
-    name = f"unet_{2**config.depth} --norm {kind}"
-    return f"{name} --eval" if config.normalization == "batch" else name
+    kind = "instance" if options.normalization == "plain-instance" else "batch"
+    name = f"unet_{2**found.depth} --norm {kind}"
+    return f"{name} --eval" if options.normalization == "batch" else name

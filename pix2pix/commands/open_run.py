@@ -1,6 +1,5 @@
 """A trained run, opened from its folder or its generator.keras; and pictures made ready for it."""
 
-import math
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,16 +8,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from image_to_image_translation import check_options, dropout_layers, task_of
-from pix2pix.commands.archive_checks import NETWORK, check_archive, check_network
-from pix2pix.options.saved import from_saved, read_config, settle
-from pix2pix.options.train import SettledTrain, Train, places_of_run
+from image_to_image_translation import build_generator, dropout_layers
+from pix2pix.networks.devices import compute_in
+from pix2pix.options.found import Found
+from pix2pix.options.saved import read_run
+from pix2pix.options.train import Train, places_of_run
 from pix2pix.pairs.tasks import Task
 from pix2pix.pictures.pixels import Kind, to_values
+from pix2pix.preparation import check_options, task_of
+from pix2pix.runs.generator_file import check_archive, check_weights, read_example, read_weights
 from pix2pix.talk.errors import UserError, first_line
-
-MOST_FEATURES = 8  # values for each pixel and generator filter, in any layer; ours have 2
-NPY_HEADER = 1024  # bytes before the values, at most
 
 
 @dataclass(frozen=True)
@@ -27,29 +26,23 @@ class TrainedRun:
 
     folder: Path
     generator: keras.Model
-    config: SettledTrain  # with what its pictures have decided
-    settings: dict  # as in config.json
+    options: Train
+    found: Found
+    step: int  # how many steps it was trained for
     example: np.ndarray  # a batch of one source
 
     @property
     def task(self) -> Task:
         """Return the task that it has learned."""
-        return task_of(self.config)
+        return task_of(self.options, self.found.direction)
 
-    @property
-    def step(self) -> int:
-        """Return how many steps it was trained for."""
-        return self.settings["found"]["step"]
-
-    @property
-    def target_bits(self) -> int:
-        """Return how many bits its targets had, and its results get."""
-        return self.settings["found"]["target_bits"]
-
-    @property
-    def pair_shape(self) -> list[int] | None:
-        """Return height and width of its training pairs, if they were side by side."""
-        return self.settings["found"].get("pair_shape")
+    def data_options(self, dataset: str | None, **others: object) -> Train:
+        """Return options for its own pairs, or in its direction for those of another dataset; with
+        other values of some."""
+        of_data = replace(self.options, direction=self.found.direction, **others)
+        if dataset:
+            of_data = replace(of_data, dataset=dataset, source_dir=None, target_dir=None)
+        return of_data
 
 
 def find_generator(run: Path) -> Path:
@@ -68,80 +61,40 @@ def find_generator(run: Path) -> Path:
 
 
 def open_run(run: Path) -> TrainedRun:
-    """Open a run or a generator.keras; no option has to be given again."""
+    """Open a run or a generator.keras; no option has to be given again.
+
+    The file may be a stranger's. So its network is built here, of its options, and from the file
+    come nothing but numbers: what it says of a network is not read."""
     file = find_generator(run)
     try:
         with zipfile.ZipFile(file) as archive:
             check_archive(archive, file.stat().st_size)
-            settings = read_config(zipfile.Path(archive, "run.json"))
-            config = settle(from_saved(settings), settings["found"])
-            check_settings(config, settings["found"])
-            check_network(archive)
-        generator = keras.saving.load_model(file, compile=False, safe_mode=True)
-        check_shapes(generator, config)
-        with zipfile.ZipFile(file) as archive:
+            options, found, step = read_run(zipfile.Path(archive, "run.json"))
+            check_settings(options, found)
+            with compute_in("float32"):
+                with tf.Graph().as_default():  # where weights take no memory, however many
+                    check_weights(archive, build_generator(options, found))
+                generator = build_generator(options, found)
+            read_weights(archive, generator)
             example = read_example(archive, generator)
     except Exception as error:  # Keras, HDF5 and zipfile raise a dozen kinds
         raise UserError(f"{file}: not a sound generator.keras ({first_line(error)}).") from error
     generator.trainable = False  # so that batch normalisation stays as it is even with dropout on
-    return TrainedRun(file.parent, generator, config, settings, example)
+    return TrainedRun(file.parent, generator, options, found, step, example)
 
 
-# --- A stranger's file ----------------------------------------------------------------------------
-#
-# A generator.keras may come from anywhere. All of it is checked before it is used, and before it
-# takes memory or time: nothing in it runs, opens other files, or is larger than it looks on disk.
-
-
-def check_settings(config: Train, found: dict) -> None:
+def check_settings(options: Train, found: Found) -> None:
     """Refuse options that no run can have had, wherever its pictures are now."""
-    anywhere = replace(config, dataset=Train.dataset, source_dir=None, target_dir=None)
-    check_options(replace(anywhere, source_channels=None, target_channels=None))
-    for name in ("step", "target_bits"):
-        if found.get(name) is None:
-            raise UserError(f"run.json: {name} is missing")
-    channels = [config.source_channels, config.target_channels]
-    if None in channels:
-        raise UserError("run.json: source_channels or target_channels are missing")
-    learned = task_of(config)
-    stored = [Kind(count, found["target_bits"]) for count in learned.stored(*channels)]
+    anywhere = replace(options, dataset=Train.dataset, source_dir=None, target_dir=None)
+    settled = replace(anywhere, direction=found.direction, depth=found.depth)
+    check_options(replace(settled, source_channels=None, target_channels=None))
+    channels = [found.source_channels, found.target_channels]
+    learned = task_of(options, found.direction)
+    stored = [Kind(count, found.target_bits) for count in learned.stored(*channels)]
     made = [kind.channels for kind in learned.settle(stored)]
     if made != channels:
         wrong = f"source_channels and target_channels are {channels}, but {made} with this --task"
         raise UserError(f"run.json: {wrong}")
-
-
-def check_shapes(generator: keras.Model, config: Train) -> None:
-    """Refuse a generator that does not do what the options say: from such sources such targets."""
-    size = task_of(config).size
-    for name, shape, channels in (
-        ("source_channels", generator.input_shape, config.source_channels),
-        ("target_channels", generator.output_shape, config.target_channels),
-    ):
-        expected = (None, *size, channels)
-        if shape != expected:
-            wrong = f"{expected[1:]}, but its network has {shape[1:]}"
-            raise UserError(f"run.json: with image_size and {name} it should be {wrong}")
-    wide = len(config.source.classes) + config.source_channels + config.target_channels
-    most = (MOST_FEATURES * config.generator_filters + wide) * math.prod(size)
-    for operation in generator.operations:
-        for output in keras.tree.flatten(operation.output):
-            if math.prod(output.shape[1:]) > most:
-                raise UserError(f"{NETWORK}: {operation.name} makes {output.shape[1:]} of {size}")
-
-
-def read_example(archive: zipfile.ZipFile, generator: keras.Model) -> np.ndarray:
-    """Read the example of a source, a batch of one, as the generator takes it."""
-    shape = (1, *generator.input_shape[1:])
-    size = archive.getinfo("example.npy").file_size
-    if size > math.prod(shape) * np.float32().itemsize + NPY_HEADER:
-        raise UserError(f"example.npy: {size:,} bytes are too many for {shape}")
-    with archive.open("example.npy") as file:
-        example = np.load(file, allow_pickle=False)
-    is_array = isinstance(example, np.ndarray) and example.dtype == np.float32
-    if not is_array or example.shape != shape or not np.isfinite(example).all():
-        raise UserError(f"example.npy: is no float32 array of {shape} with finite values")
-    return example
 
 
 # --- At work --------------------------------------------------------------------------------------
@@ -149,8 +102,8 @@ def read_example(archive: zipfile.ZipFile, generator: keras.Model) -> np.ndarray
 
 def prepare_source(pixels: np.ndarray, trained: TrainedRun) -> tf.Tensor:
     """Turn a picture [height, width, channels] into the source that the generator gets of it."""
-    config = trained.config
-    return trained.task.prepare(to_values(pixels, config.source_channels, config.source))
+    found = trained.found
+    return trained.task.prepare(to_values(pixels, found.source_channels, found.source))
 
 
 def set_noise(generator: keras.Model, seed: int, sample: int) -> None:

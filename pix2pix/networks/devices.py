@@ -53,9 +53,9 @@ def compute_capability(gpu: tf.config.PhysicalDevice) -> tuple[int, int]:
 
 
 @contextmanager
-def compute_in(computing_type: str) -> Iterator[None]:
-    """Let networks that are built meanwhile compute in a type; their weights stay float32."""
-    before = keras.config.dtype_policy()
+def compute_in(precision: str) -> Iterator[None]:
+    """Let networks that are built meanwhile compute as --precision says; weights stay float32."""
+    before, computing_type = keras.config.dtype_policy(), choose_computing_type(precision)
     is_float32 = computing_type == "float32"
     keras.config.set_dtype_policy("float32" if is_float32 else f"mixed_{computing_type}")
     try:

@@ -28,3 +28,14 @@ class FusedAdam(keras.optimizers.Adam):
             epsilon=self.epsilon,
             grad=gradient,
         )
+
+
+def build_adam(
+    network: keras.Model, learning_rate: float, beta_1: float
+) -> keras.optimizers.Optimizer:
+    """Return an Adam for the weights of a network."""
+    optimizer = FusedAdam(learning_rate, beta_1)
+    if network.compute_dtype == "float16":  # small gradients would be zero
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(network.trainable_variables)
+    return optimizer

@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Protocol
 
 from pix2pix.networks.devices import choose_computing_type, describe_device, has_gpu
+from pix2pix.options.found import Found
 from pix2pix.options.recipes import RECIPES
 from pix2pix.options.train import (
     RunOptions,
     Train,
     dataset_name,
     flag,
-    picture_size,
-    possible_halvings,
-    source_folders,
 )
 from pix2pix.pairs.pair_folders import FilePair
-from pix2pix.pairs.tasks import Task
+from pix2pix.pairs.tasks import TASKS
 from pix2pix.pictures.pixels import describe_channels
 from pix2pix.pictures.sides import Side
 from pix2pix.talk.errors import UserError
@@ -44,7 +42,7 @@ class CheckedPairs(Protocol):
     resized: int
 
 
-def refuse_broken(splits: dict[str, CheckedPairs], unit: str, options: Train) -> None:
+def refuse_broken(splits: dict[str, CheckedPairs], options: Train) -> None:
     """Train on nothing that is broken, unless told to leave it out."""
     problems = [problem for split in splits.values() for problem in split.problems]
     if problems and not options.skip_broken:
@@ -55,24 +53,27 @@ def refuse_broken(splits: dict[str, CheckedPairs], unit: str, options: Train) ->
         )
     first = next(iter(splits.values()))
     if not first.pairs:
-        raise UserError(f"{dataset_name(options)}: all {len(problems):,} {unit} are broken.")
+        raise UserError(
+            f"{dataset_name(options)}: all {len(problems):,} {TASKS[options.task].unit} are broken."
+        )
     if problems:
         say_row("Skipped", f"{len(problems):,} broken or without partner")
 
 
 def announce(
-    options: Train, config: Train, task: Task, pairs: CheckedPairs, held_out: str, replicas: int
+    options: Train, found: Found, pairs: CheckedPairs, held_out: str, replicas: int
 ) -> None:
-    """Say what a training is about to do; options as typed, or as the run has them."""
-    counts = f"{len(pairs.pairs):,} training {task.unit}; previews of {held_out} {task.unit}"
-    say_row("Dataset", f"{dataset_name(config)}: {counts}")
-    say_row("Direction", describe_direction(pairs.pairs[0].files, task, config))
-    computing_type = choose_computing_type(config.precision)
+    """Say what a training is about to do."""
+    unit = TASKS[options.task].unit
+    counts = f"{len(pairs.pairs):,} training {unit}; previews of {held_out} {unit}"
+    say_row("Dataset", f"{dataset_name(options)}: {counts}")
+    say_row("Direction", describe_direction(pairs.pairs[0].files, options, found))
+    computing_type = choose_computing_type(options.precision)
     say_row("Device", f"{describe_device(replicas)}, {computing_type}")
-    say_row("Recipe", describe_recipe(config.recipe))
+    say_row("Recipe", describe_recipe(options.recipe))
     if flags := describe_changes(options):
         say_row("Options", flags)
-    warn_of_resizing(pairs.sizes, pairs.resized, task.unit, config)
+    warn_of_resizing(pairs.sizes, pairs.resized, options)
 
 
 def describe_recipe(name: str) -> str:
@@ -81,8 +82,9 @@ def describe_recipe(name: str) -> str:
     return f"{name} ({others}: docs/QUALITY.md)"
 
 
-def describe_direction(files: Sequence[Path], task: Task, config: Train) -> str:
+def describe_direction(files: Sequence[Path], options: Train, found: Found) -> str:
     """Say what becomes what: `BtoA: right half (RGB) → left half (RGB) at 256×256`."""
+    task = TASKS[options.task]
     if task.from_photos:
         sides = [task.source_name, "photo"]
     elif len(files) > 1:
@@ -90,10 +92,10 @@ def describe_direction(files: Sequence[Path], task: Task, config: Train) -> str:
         sides = [" + ".join(folders[:-1]), folders[-1]]
     else:
         sides = ["left half", "right half"]
-    source, target = reversed(sides) if config.direction == "BtoA" else sides
-    source += f" ({describe_side(config.source_channels, config.source)})"
-    target += f" ({describe_side(config.target_channels, config.target)})"
-    return f"{config.direction}: {source} → {target} at {'×'.join(map(str, task.size))}"
+    source, target = reversed(sides) if found.direction == "BtoA" else sides
+    source += f" ({describe_side(found.source_channels, found.source)})"
+    target += f" ({describe_side(found.target_channels, found.target)})"
+    return f"{found.direction}: {source} → {target} at {'×'.join(map(str, options.picture_size))}"
 
 
 def describe_side(channels: int, side: Side) -> str:
@@ -138,50 +140,49 @@ def refuse_single_pictures(halves: Sizes, folder: str) -> None:
     )
 
 
-def warn_of_resizing(sizes: Sizes, resized: int, unit: str, config: Train) -> None:
+def warn_of_resizing(sizes: Sizes, resized: int, options: Train) -> None:
     """Tell of sources that are brought to the size of their targets, and of pictures whose shape
     changes by more than a tenth on the way to the networks."""
     if resized:
         say(f"Brought {resized:,} of {sizes.total():,} sources to the size of their targets")
-    height, width = picture_size(config)
+    height, width = options.picture_size
     ratios = {size: size[0] * width / (size[1] * height) for size in sizes}
     count = sum(n for size, n in sizes.items() if not 1 / STRETCHED <= ratios[size] <= STRETCHED)
-    if count and config.fit == "stretch" and not config.crop:
-        say(
-            f"Stretched {count:,} of {sizes.total():,} {unit} by more than 10% to fit "
-            f"{height}×{width}; --fit crop cuts them instead"
-        )
+    if count and options.fit == "stretch" and not options.crop:
+        of_all = f"{count:,} of {sizes.total():,} {TASKS[options.task].unit}"
+        what = f"Stretched {of_all} by more than 10% to fit {height}×{width}"
+        say(f"{what}; --fit crop cuts them instead")
 
 
-def hint_at_less(config: Train, name: str, left: int, seconds_per_step: float) -> None:
+def hint_at_less(options: Train, name: str, step: int, seconds_per_step: float) -> None:
     """If the steps that are left take long, say what could be trained in an hour instead."""
-    seconds = left * seconds_per_step
+    seconds = (options.steps - step) * seconds_per_step
     if has_gpu() or seconds <= 2 * HOUR:
         return
-    height, width = (side // 2 for side in picture_size(config))
-    half_size = replace(config, image_size=height if height == width else f"{height}x{width}")
-    filters = config.generator_filters // 2
+    height, width = (side // 2 for side in options.picture_size)
+    half_size = replace(options, image_size=height if height == width else f"{height}x{width}")
+    filters = options.generator_filters // 2
     choices = [("short", "", 1.0)]  # the end of a name, flags, and the share of the time of a step
-    if possible_halvings(half_size) >= 5 and min(height, width) >= 64:
+    if half_size.possible_halvings >= 5 and min(height, width) >= 64:
         size = half_size.image_size
         choices.append((size, f" --image-size {size}", HALF_SIZE_TIME))
     if filters >= 16:
         choices.append(("thin", f" --generator-filters {filters}", HALF_FILTERS_TIME))
     say(f"This will take about {describe_time(seconds)}. An hour would do for one of these:")
-    dataset = config.dataset
-    if config.source_dir:
-        folders = " ".join(map(str, source_folders(config)))
-        dataset = f"--source-dir {folders} --target-dir {config.target_dir}"
+    dataset = options.dataset
+    if options.source_dir:
+        folders = " ".join(map(str, options.source_folders))
+        dataset = f"--source-dir {folders} --target-dir {options.target_dir}"
     for ending, flags, share in choices:
         steps = float(f"{HOUR / (share * seconds_per_step):.0e}")  # rounded to one digit
         say(f"  train {dataset} --name {name}-{ending} --steps {steps:.0f}{flags}")
 
 
-def how_to_go_on(folder: Path, config: Train) -> str:
+def how_to_go_on(folder: Path, options: Train) -> str:
     """Say how a run that was stopped goes on."""
     if in_notebook():
         return "run this cell again"
     command = f"{program_name()} train --name {shlex.quote(folder.name)}"
-    if config.output != Train.output:
+    if options.output != Train.output:
         command += f" --output {shlex.quote(str(folder.parent))}"
     return command

@@ -15,10 +15,6 @@ from pix2pix.options.train import (
     Train,
     flag,
     is_path,
-    picture_size,
-    possible_halvings,
-    run_folder,
-    source_folders,
     types_of,
 )
 from pix2pix.pictures.sides import LARGEST
@@ -48,7 +44,7 @@ def check_train(options: Train) -> None:
     check_learning(options)
     is_plain = options.name is None or options.name == Path(options.name).name not in ("", "..")
     require(is_plain, options, "name", "a plain name")
-    folder = str(run_folder(options))
+    folder = str(options.run_folder)
     if folder.encode(errors="ignore").decode() != folder:
         why = "TensorFlow writes only where all names are Unicode"
         raise UsageError(f"{folder}: {why}. Choose another --name or --output.")
@@ -106,7 +102,7 @@ def check_data(options: Train) -> None:
         raise UsageError("What an imported run was trained on is not known. Name it: --dataset.")
     rule = f"{', '.join(DATASETS)} or an existing folder, and left out where there is --source-dir"
     require(sound_dataset, options, "dataset", rule)
-    folders = all(os.path.isdir(folder) for folder in source_folders(options))
+    folders = all(os.path.isdir(folder) for folder in options.source_folders)
     require(folders, options, "source_dir", "existing folders")
     require(os.path.isdir(target or "."), options, "target_dir", "an existing folder")
     if bool(source) != bool(target):
@@ -136,17 +132,17 @@ def check_meanings(options: Train) -> None:
 def check_sizes(options: Train) -> None:
     """Refuse an image size that the networks do not divide, and impossible depths and scales."""
     readable = re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5})?", str(options.image_size))
-    small_enough = not readable or max(picture_size(options)) <= LONGEST_SIDE
+    small_enough = not readable or max(options.picture_size) <= LONGEST_SIDE
     require(small_enough, options, "image_size", f"at most {LONGEST_SIDE} on each side")
-    large_enough = bool(readable) and min(picture_size(options)) >= 32
-    divisible = large_enough and (bool(options.depth) or possible_halvings(options) >= 5)
+    large_enough = bool(readable) and min(options.picture_size) >= 32
+    divisible = large_enough and (bool(options.depth) or options.possible_halvings >= 5)
     require(
         divisible,
         options,
         "image_size",
         "SIZE or HEIGHTxWIDTH, from 32 on and multiples of 32 (unless there is a --depth below 5)",
     )
-    depths = (None, *range(2, possible_halvings(options) + 1))
+    depths = (None, *range(2, options.possible_halvings + 1))
     rule = "at least 2 and at most how often the image size can be halved"
     require(options.depth in depths, options, "depth", rule)
     require(options.scale > 1, options, "scale", "at least 2 and divide the image size")

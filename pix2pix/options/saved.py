@@ -10,43 +10,73 @@ import os
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from pix2pix.options.checks import MOST, check_types, is_a
+from pix2pix.options.found import Found, checked, read_found
 from pix2pix.options.recipes import RECIPES, follow_recipe
 from pix2pix.options.train import (
     DataOptions,
     NetworkOptions,
-    SettledTrain,
+    Rule,
     Train,
+    fields_with,
     flag,
+    is_path,
     places_of_run,
-    run_folder,
     types_of,
 )
-from pix2pix.pictures.sides import PHOTOS, Side, side_from_saved
+from pix2pix.pictures.sides import PHOTOS, Side
 from pix2pix.talk.errors import UsageError, UserError, first_line, on_one_line, shorten
 from pix2pix.talk.lines import say_row
 
 MOST_BYTES = 2**20  # of a config.json; it has one or two thousand
-MOST_CHANNELS = 1024  # of a picture
-DECIDED = ("direction", "source_channels", "target_channels", "depth")  # options, by the pictures
 ELSEWHERE = {"data_dir", "mirror", "from_run"}  # places that no file of another run may name
 LONGEST_NAME = 255  # bytes of a file or folder
-OLDER_RUNS = {  # what their config.json leaves out
-    "labels": "none",
-    "padding": "zeros",
-    "discriminator": "patches",
-    "source": {},
-    "target": {},
-    "average_weights": 0.0,
-}
-DEPTHS = (8, 16, 32)  # bits of the targets
+OLDER_RUNS = {"average_weights": 0.0}  # what their config.json leaves out, if not the default
+
+AnyTrain = TypeVar("AnyTrain", bound=Train)
 
 
-def read_config(path: Path) -> dict:
-    """Read a config.json: the options of a run, and under "found" what its pictures have decided.
+# --- Reading and writing --------------------------------------------------------------------------
+
+
+class SavedRun(NamedTuple):
+    """What a config.json, or the run.json of a generator.keras, holds of a run."""
+
+    options: Train
+    found: Found
+    step: int  # of the generator in the same file; 0 in a config.json
+
+
+def read_run(path: Path) -> SavedRun:
+    """Read the options of a run, and what its pictures have decided.
 
     The path may lie within an archive, as it does in generator.keras."""
+    saved = read_json(path)
+    try:
+        options = from_saved(saved)
+        step = saved["found"].get("step", 0)
+        is_right = is_a(step, int) and 0 <= step <= MOST
+        checked("step", step, is_right, "a number of steps")
+        return SavedRun(options, read_found(saved["found"], options), step)
+    except UsageError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def read_options(path: Path) -> Train:
+    """Read the options in a config.json; a person may have written it, with few of them."""
+    saved = read_json(path)
+    if saved["found"]:
+        return read_run(path).options
+    try:
+        return from_saved(saved)
+    except UsageError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def read_json(path: Path) -> dict:
+    """Read what a config.json holds, by the names of options, and all else under "found"."""
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
@@ -61,36 +91,23 @@ def read_config(path: Path) -> dict:
     if unknown:
         names = shorten(", ".join(sorted(unknown)))
         raise UserError(f"{path}: {names} is no option of this program.")
-    try:
-        options, found = from_saved(saved), saved["found"]
-        check_types(options)
-        check_found(found)
-        check_types(replace(options, direction=found.get("direction"), depth=found.get("depth")))
-        settle(options, found)
-        check_places(saved)
-    except UsageError as error:
-        raise UserError(f"{path}: {error}") from error
     return saved
 
 
-def check_found(found: dict) -> None:
-    """Refuse what no training can have found out about its pictures."""
-    bits, step, shape = (found.get(name) for name in ("target_bits", "step", "pair_shape"))
-    sides = shape if is_a(shape, list) and len(shape) == 2 else [None]
-    channels = {name: found.get(name) for name in ("source_channels", "target_channels")}
-    rules = {
-        name: (is_a(count, int) and 1 <= count <= MOST_CHANNELS, "a number of channels")
-        for name, count in channels.items()
-    } | {
-        "target_bits": (is_a(bits, int) and bits in DEPTHS, "8, 16 or 32"),
-        "step": (is_a(step, int) and 0 <= step <= MOST, "a number of steps"),
-        "pair_shape": (all(is_a(side, int) and 1 <= side <= MOST for side in sides), "two sides"),
-        "pairs": (is_a(found.get("pairs"), str), "text"),
-    }
-    for name, (is_right, rule) in rules.items():
-        if found.get(name) is not None and not is_right:
-            value = shorten(str(found[name]))
-            raise UsageError(f"{name} must be {rule}, not {value}.")
+def from_saved(saved: dict) -> Train:
+    """Turn the content of a config.json into the options of its run; refuse what none can be."""
+    values = {}
+    for name, kind in types_of(Train).items():
+        value = saved.get(name, OLDER_RUNS.get(name))
+        if value is None or name == "config":
+            continue
+        if kind is float and is_a(value, int):  # JSON knows no 1.0
+            value = float(value) if abs(value) <= sys.float_info.max else math.inf
+        values[name] = value
+    options = Train(**values)
+    check_types(options)
+    check_places(saved)
+    return options
 
 
 def check_places(saved: dict) -> None:
@@ -110,7 +127,7 @@ def can_be_path(text: str) -> bool:
     return longest <= LONGEST_NAME
 
 
-def to_saved(options: Train) -> dict:
+def to_saved(options: Train) -> dict[str, object]:
     """Turn options into what config.json holds of them."""
     saved = {}
     for field in fields(Train):
@@ -121,42 +138,22 @@ def to_saved(options: Train) -> dict:
     return saved
 
 
-def saved_options(saved: dict) -> dict[str, object]:
-    """Pick the options that are set out of the content of a config.json."""
-    values = {}
-    for name, kind in types_of(Train).items():
-        value = saved.get(name, OLDER_RUNS.get(name))
-        if value is None or name == "config":
-            continue
-        if kind is float and is_a(value, int):  # JSON knows no 1.0
-            value = float(value) if abs(value) <= sys.float_info.max else math.inf
-        values[name] = value
-    return values
+def write_run(options: Train, found: Found, step: int | None = None) -> str:
+    """Write a run as JSON: for its config.json or, with a step, for the one in generator.keras."""
+    at_step = {} if step is None else {"step": step}
+    saved = to_saved(options) | {"found": found.to_saved() | at_step}
+    return json.dumps(saved, indent=2) + "\n"
 
 
-def from_saved(saved: dict) -> Train:
-    """Turn the content of a config.json into the options of its run."""
-    return Train(**saved_options(saved))
+def shared_settings(options: Train, found: Found) -> dict[str, object]:
+    """Return all that has to be the same on all workers of a training: not where its files are."""
+    places = {"dataset", "mirror", "name"}
+    places |= {name for name, kind in types_of(Train).items() if is_path(kind)}
+    asked = {name: value for name, value in to_saved(options).items() if name not in places}
+    return asked | {"found": found.to_saved()}
 
 
-def settle(options: Train, found: dict) -> SettledTrain:
-    """Complete options with what the pictures have decided, as config.json holds it."""
-    values = {field.name: getattr(options, field.name) for field in fields(Train)}
-    values |= {name: found[name] for name in DECIDED if name in found}
-    return SettledTrain(
-        **values,
-        source=read_side(found, "source", values["source_channels"]),
-        target=read_side(found, "target", values["target_channels"]),
-    )
-
-
-def read_side(found: dict, name: str, channels: int) -> Side:
-    """Return what the pictures of a side mean, as config.json holds it."""
-    try:
-        return side_from_saved(found.get(name, {}), channels)
-    except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        rule = f"{name} must say what its pictures of {channels} channels mean"
-        raise UsageError(f"{rule}, not {shorten(str(found[name]))}.") from error
+# --- Options that are filled in -------------------------------------------------------------------
 
 
 def changed_fields(options: Train) -> set[str]:
@@ -164,13 +161,13 @@ def changed_fields(options: Train) -> set[str]:
     return {f.name for f in fields(Train) if getattr(options, f.name) != f.default}
 
 
-def fill_in(options: Train, given: set[str]) -> Train:
+def fill_in(options: AnyTrain, given: set[str]) -> AnyTrain:
     """Take what was not given from --config or, without one, from the run that is there already.
 
     That run's folder is the user's own, but a --config may be a stranger's, so where to fetch from
     and where to is not taken from it."""
     check_types(options)
-    path = options.config or run_folder(options) / "config.json"
+    path = options.config or options.run_folder / "config.json"
     not_taken = ELSEWHERE | {"keep_old"}  # which makes no sense without --from
     if not options.config:
         if not path.exists():
@@ -181,27 +178,31 @@ def fill_in(options: Train, given: set[str]) -> Train:
         not_taken |= {"source_dir", "target_dir"}
     if "source_dir" in given:
         not_taken |= {"dataset"}
-    saved = saved_options(read_config(path))
+    saved = read_options(path)
     if "from_run" in given and not options.config:
-        refuse_to_begin_anew(options, saved.get("from_run"))
-    values = {name: value for name, value in saved.items() if name not in not_taken}
-    values |= {name: getattr(options, name) for name in given}
-    filled_in = type(options)(**values)
+        refuse_to_begin_anew(options, saved)
+    names = {field.name for field in fields(Train)} - not_taken - given - {"config"}
+    filled_in = replace(options, **{name: getattr(saved, name) for name in names})
     if not filled_in.validate and "keep_best" not in given:  # nothing to choose by any more
         filled_in = replace(filled_in, keep_best=None)
-    if filled_in.recipe == saved.get("recipe", Train.recipe):  # which the run has followed already
+    if filled_in.recipe == saved.recipe:  # which the run has followed already
         return filled_in
     return follow_recipe(filled_in, given)
+
+
+def fill_in_changed(options: AnyTrain) -> AnyTrain:
+    """Fill in options that were made in Python, where those at their defaults were not given."""
+    return fill_in(options, changed_fields(options))
 
 
 # --- A run that begins with the networks of another -----------------------------------------------
 
 
-def refuse_to_begin_anew(options: Train, begun_with: str | None) -> None:
+def refuse_to_begin_anew(options: Train, saved: Train) -> None:
     """Refuse a --from that names another run than the one this run has begun with, if any."""
-    if begun_with is None or Path(begun_with) != options.from_run:
+    if saved.from_run != options.from_run:
         raise UsageError(
-            f"{run_folder(options)} holds a run already, and --from {options.from_run} begins a "
+            f"{options.run_folder} holds a run already, and --from {options.from_run} begins a "
             "new one. Give that a folder of its own with --name."
         )
 
@@ -217,49 +218,52 @@ def find_run(options: Train) -> Path:
     )
 
 
+def read_older(options: Train) -> SavedRun:
+    """Read the run that --from names."""
+    return read_run(find_run(options) / "config.json")
+
+
 def networks_of_older(options: Train, given: set[str]) -> dict[str, object]:
     """Return what the networks of the run that --from names are like, but for what is given."""
     if not options.from_run:
         return {}
-    saved = read_config(find_run(options) / "config.json")
-    values = saved_options(saved) | {"depth": saved["found"].get("depth") or saved.get("depth")}
+    older = read_older(options)
+    values = vars(older.options) | {"depth": older.found.depth}
     of_networks = [field.name for field in fields(NetworkOptions)]
     names = {"recipe", "image_size", "labels", *of_networks} - given
     if "recipe" in given:  # then what it names is not the older run's
         names -= {name for recipe in RECIPES.values() for name in recipe}
-    return {name: values[name] for name in names if name in values}
+    return {name: values[name] for name in names}
 
 
-def refuse_other_networks(new: dict, folder: Path) -> None:
-    """Let a run begin only with networks that are built as its own; `new` is what its config.json
-    would become, and `folder` the older run's."""
-    old = parts_of_networks(read_config(folder / "config.json"))
-    for what, now in parts_of_networks(new).items():
-        before = old[what]
-        if before not in (now, None):  # None: older than the option, or imported, and not known
+def refuse_other_networks(options: Train, found: Found) -> None:
+    """Let a run begin only with networks of --from that are built as its own."""
+    older = read_older(options)
+    before, now = describe_networks(older.options, older.found), describe_networks(options, found)
+    for what, value in now.items():
+        if before[what] != value:
             raise UserError(
-                f"--from {folder}: its networks cannot be used for these pictures with these "
-                f"options. They have {what} {before}, not {now}."
+                f"--from {options.from_run}: its networks cannot be used for these pictures with "
+                f"these options. They have {what} {before[what]}, not {value}."
             )
 
 
-def parts_of_networks(saved: dict) -> dict[str, object]:
-    """Return what decides which weights the networks of a config.json have, named in words."""
-    names = ("depth", "generator_filters", "discriminator_filters", "normalization")
-    names += ("upsampling", "discriminator", "source_channels", "target_channels")
-    values = {**OLDER_RUNS, **saved, **saved["found"]}
-    parts = {name.replace("_", " "): values.get(name) for name in names}
-    sides = {side: saved["found"].get(side) or {} for side in ("source", "target")}
-    classes = {f"{name} classes": len(side.get("classes", ())) for name, side in sides.items()}
-    return classes | parts
+def describe_networks(options: Train, found: Found) -> dict[str, object]:
+    """Return what decides which weights the networks of a run have, named in words."""
+    classes = {
+        "source classes": len(found.source.classes),
+        "target classes": len(found.target.classes),
+    }
+    values = vars(options) | vars(found)
+    return classes | {name.replace("_", " "): values[name] for name in fields_with(Rule.NETWORK)}
 
 
 def older_options(options: Train) -> Train:
     """Return options for the pairs of the run that --from names."""
-    saved = read_config(find_run(options) / "config.json")
-    values, of_data = from_saved(saved), [field.name for field in fields(DataOptions)]
-    older = replace(options, **{name: getattr(values, name) for name in of_data})
-    return replace(older, direction=saved["found"].get("direction") or older.direction)
+    older = read_older(options)
+    of_data = [field.name for field in fields(DataOptions)]
+    taken = {name: getattr(older.options, name) for name in of_data}
+    return replace(options, **taken | {"direction": older.found.direction})
 
 
 def sides_of_older(options: Train) -> tuple[Side, Side]:
@@ -269,53 +273,40 @@ def sides_of_older(options: Train) -> tuple[Side, Side]:
     A run that goes on has taken that over, and no longer needs the older one."""
     if not options.from_run or options.classes:
         return PHOTOS, PHOTOS
-    own = run_folder(options) / "config.json"
-    saved = read_config(own if own.exists() else find_run(options) / "config.json")
-    older = settle(from_saved(saved), saved["found"])
-    return older.source, older.target
+    own = options.run_folder / "config.json"
+    found = read_run(own).found if own.exists() else read_older(options).found
+    return found.source, found.target
 
 
 # --- A run that goes on ---------------------------------------------------------------------------
 
 
-def refuse_another_run(new: dict, folder: Path) -> None:
-    """Let only the same run go on in a folder that holds one; `new` is what its config.json would
-    become."""
-    old = read_config(folder / "config.json")
-    old_values, new_values = {**old, **old["found"]}, {**new, **new["found"]}
-    same = ("task", "image_size", "generator_filters", "discriminator_filters", "normalization")
-    same += ("upsampling", "padding", "discriminator", "average_weights", "labels", *new["found"])
-    for name in same:
-        now = new_values[name]
-        before = old_values.get(name, OLDER_RUNS.get(name, now))
-        if before in (now, None):  # None: imported, and not known
+def refuse_another_run(options: Train, found: Found, folder: Path) -> None:
+    """Let only the same run go on in a folder that holds one."""
+    old = read_run(folder / "config.json")
+    before = vars(old.options) | vars(old.found.without_names())
+    now = vars(options) | vars(found.without_names())
+    for name in dict.fromkeys([*fields_with(Rule.NETWORK, Rule.RUN), *vars(found)]):
+        if before[name] in (now[name], None):  # None: imported, and not known
             continue
         what = name.replace("_", " ")
+        values = f"{before[name]}, not {now[name]}"
         if name == "pairs":
             what = "other pictures (--dataset, --seed or --holdout differ, or files):"
         if name in ("source", "target"):
-            if without_names(before) == without_names(now):
-                continue
             what = f"{name}s that mean something else (--classes, --range, or files):"
-        recipe = old.get("recipe", Train.recipe)
-        begun = "" if recipe == new["recipe"] else f" It was begun with --recipe {recipe}."
+            values = f"{before[name].to_saved()}, not {now[name].to_saved()}"
+        recipe = old.options.recipe
+        begun = "" if recipe == options.recipe else f" It was begun with --recipe {recipe}."
         raise UserError(
-            f"{folder} holds a run with {what} {before}, not {now}.{begun} "
+            f"{folder} holds a run with {what} {values}.{begun} "
             "Give the new run a folder of its own with --name."
         )
 
 
-def without_names(side: dict) -> dict:
-    """Return what config.json holds of a side, with classes that have no names, as these do not
-    change what a class means."""
-    classes = [line.split()[:4] for line in side.get("classes", [])]
-    return {**side, "classes": classes}
-
-
-def report_changes(old: dict, new: dict) -> None:
+def report_changes(old: Train, new: Train) -> None:
     """Say which options that a run may change have changed."""
-    data = ("scale", "fit", "crop", "jitter", "flip", "augment", "keep_old", "seed")
-    losses = ("learning_rate", "learning_rate_decay_from", "beta_1", "l1_weight", "gan_loss")
-    for field in (*data, "batch_size", *losses, "precision"):
-        if old.get(field, new[field]) != new[field]:
-            say_row("Changed", f"{flag(field)} {old[field]} → {new[field]}, from here on")
+    for name in fields_with(Rule.TOLD):
+        before, now = getattr(old, name), getattr(new, name)
+        if before != now:
+            say_row("Changed", f"{flag(name)} {before} → {now}, from here on")

@@ -6,14 +6,12 @@ Loads neither TensorFlow nor Keras, so that --help and a mistyped flag are answe
 import math
 import os
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args, get_type_hints
 
 import tyro
-from tyro.conf import Positional
-
-from pix2pix.pictures.sides import PHOTOS, Side
 
 
 @dataclass(frozen=True)
@@ -37,9 +35,22 @@ DATASETS = {
 
 # --- Options of each command ----------------------------------------------------------------------
 
+
+class Rule(Enum):
+    """What it means if an option is another one when a run goes on."""
+
+    NETWORK = "another run, and networks with other weights"
+    RUN = "another run"
+    TOLD = "the same run, from here on with another value, which is told"
+    FREE = "the same run; what of it matters to that is in `Found`"
+
+
 T = TypeVar("T")
 Unset = Annotated[T | None, tyro.conf.arg(help_behavior_hint="")]  # its help says what None means
-Run = Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+Network = Annotated[T, Rule.NETWORK]
+SameRun = Annotated[T, Rule.RUN]
+Told = Annotated[T, Rule.TOLD]
+Free = Annotated[T, Rule.FREE]
 
 
 class Options:
@@ -69,6 +80,13 @@ def types_of(options: type) -> dict[str, object]:
     return get_type_hints(options)
 
 
+@cache
+def fields_with(*rules: Rule) -> tuple[str, ...]:
+    """Name the options of a training that have one of some rules."""
+    hints = get_type_hints(Train, include_extras=True)
+    return tuple(name for name, kind in hints.items() if set(get_args(kind)[1:]) & set(rules))
+
+
 def is_path(kind: object) -> bool:
     """Tell whether a type is that of a path."""
     return kind is Path or any(is_path(each) for each in get_args(kind))
@@ -78,30 +96,30 @@ def is_path(kind: object) -> bool:
 class DataOptions(Options):
     """Which pictures, and what becomes of what."""
 
-    dataset: str = "facades"
+    dataset: Free[str] = "facades"
     """facades, maps, cityscapes, edges2shoes, edges2handbags or night2day (downloaded once), your
     own folder, or synthetic, drawn on the spot. Coming first, it needs no --dataset before it."""
-    source_dir: Unset[tuple[Path, ...]] = None  # if it is one, a path
+    source_dir: Free[Unset[tuple[Path, ...]]] = None  # if it is one, a path
     """Instead of a dataset: the folder of the sources, A, paired by file name with target_dir.
     Several folders, if several pictures make a source together: their channels are stacked."""
-    target_dir: Unset[Path] = None
+    target_dir: Free[Unset[Path]] = None
     """The folder of the targets, B."""
-    direction: Unset[Literal["AtoB", "BtoA"]] = None
+    direction: SameRun[Unset[Literal["AtoB", "BtoA"]]] = None
     """A is the left half of a pair (or the folder A, the sketch, …), B the right one. Default: the
     dataset's own (BtoA for facades, cityscapes, night2day, synthetic), else AtoB."""
-    layout: Literal["auto", "pairs"] = "auto"
+    layout: Free[Literal["auto", "pairs"]] = "auto"
     """pairs: each picture of a folder holds both halves of a pair, even if it does not look so."""
-    holdout: float = 0.1
+    holdout: Free[float] = 0.1
     """Share of the pairs kept out of the training where there is neither val/ nor test/."""
-    skip_broken: bool = False
+    skip_broken: Free[bool] = False
     """Go on without the pairs that are broken or lack their partner."""
-    task: Literal["pairs", "colorize", "super-resolve", "sketch", "inpaint"] = "pairs"
+    task: SameRun[Literal["pairs", "colorize", "super-resolve", "sketch", "inpaint"]] = "pairs"
     """All but pairs make the source from plain photos: any folder, or the targets of a dataset."""
-    scale: int = 4
+    scale: Told[int] = 4
     """super-resolve: how many times larger."""
-    data_dir: Path = Path("~/.keras/datasets/pix2pix")
+    data_dir: Free[Path] = Path("~/.keras/datasets/pix2pix")
     """Where archives are kept and unpacked."""
-    mirror: str = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/"
+    mirror: Free[str] = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/"
     """Where archives are fetched from."""
 
 
@@ -109,31 +127,31 @@ class DataOptions(Options):
 class PictureOptions(Options):
     """How pictures are brought to the size of the networks."""
 
-    image_size: int | str = 256
+    image_size: SameRun[int | str] = 256
     """What the networks work at: 256, or 256x512 for height×width; multiples of 32."""
-    fit: Literal["stretch", "crop"] = "stretch"
+    fit: Told[Literal["stretch", "crop"]] = "stretch"
     """How pictures of another shape get there: stretched, or cut to the shape around the middle."""
-    crop: bool = False
+    crop: Told[bool] = False
     """Cut pictures to the image size at full resolution instead of resizing them."""
-    jitter: bool = True
+    jitter: Told[bool] = True
     """Enlarge and cut at random; without it, the whole picture (with --crop, its middle)."""
-    flip: bool = True
+    flip: Told[bool] = True
     """Mirror every other pair, at random."""
-    augment: tuple[Literal["rotate", "scale", "colour"], ...] = ()
+    augment: Told[tuple[Literal["rotate", "scale", "colour"], ...]] = ()
     """For few pairs: change them at random. rotate: by up to 10 degrees; scale: by up to a fifth;
     colour: brightness, contrast and saturation; refused if only the sources are label maps."""
-    source_channels: Unset[Literal[1, 3, 4]] = None
+    source_channels: Network[Unset[Literal[1, 3, 4]]] = None
     """1 is grey, 3 RGB, 4 RGB with transparency. Default: what the pictures have."""
-    target_channels: Unset[Literal[1, 3, 4]] = None
+    target_channels: Network[Unset[Literal[1, 3, 4]]] = None
     """The same for the targets."""
-    labels: Literal["none", "source", "target", "both", "auto"] = "none"
+    labels: SameRun[Literal["none", "source", "target", "both", "auto"]] = "none"
     """Which side is a label map: its colours are classes, with nothing in between. The networks get
     one channel for each class of a source; targets are made in the exact colours. auto: those that
     have the few even colours of one."""
-    classes: Unset[Path] = None
+    classes: Free[Unset[Path]] = None
     """A text file with the classes, a line each: NUMBER RED GREEN BLUE NAME. Default: found in the
     training pictures."""
-    range: Unset[tuple[str, ...]] = None
+    range: Free[Unset[tuple[str, ...]]] = None
     """What is black and white in pictures of more than 8 bits: LOW HIGH, or those of the sources
     and those of the targets; auto: where nearly all numbers of the training pictures lie, each:
     the same for each channel. Default: what 16 bits can hold, and each for 32 bits."""
@@ -143,25 +161,25 @@ class PictureOptions(Options):
 class NetworkOptions(Options):
     """What the generator and the discriminator are like."""
 
-    generator_filters: int = 64
+    generator_filters: Network[int] = 64
     """Filters of the generator's first layer; the others follow."""
-    discriminator_filters: int = 64
+    discriminator_filters: Network[int] = 64
     """Filters of the discriminator's first layer; the others follow."""
-    depth: Unset[int] = None
+    depth: Network[Unset[int]] = None
     """How often the generator halves the picture. Default: as often as both sides can be halved."""
-    normalization: Literal["instance", "batch", "none", "plain-instance"] = "instance"
+    normalization: Network[Literal["instance", "batch", "none", "plain-instance"]] = "instance"
     """instance: each picture on its own. batch: all of a batch together, moving averages after the
     training; for batches well above 1. plain-instance: without learning to scale, like the authors'
     PyTorch code."""
-    upsampling: Literal["transposed", "resize"] = "transposed"
+    upsampling: Network[Literal["transposed", "resize"]] = "transposed"
     """resize: double the pixels and convolve, against checkerboard patterns."""
-    padding: Literal["zeros", "reflect"] = "zeros"
+    padding: SameRun[Literal["zeros", "reflect"]] = "zeros"
     """What the generator's convolutions meet beyond the border of large maps: zeros, as in the
     paper, or the map mirrored, against dark borders."""
-    discriminator: Literal["patches", "classes"] = "patches"
+    discriminator: Network[Literal["patches", "classes"]] = "patches"
     """patches: the paper's PatchGAN. classes: for sources that are label maps, names the class of
     each pixel, or finds it generated."""
-    average_weights: float = 0.999
+    average_weights: SameRun[float] = 0.999
     """Previews and generator.keras use a moving average of the generator's weights, which keeps
     this share of itself at every step; 0: the weights as they are."""
 
@@ -170,29 +188,29 @@ class NetworkOptions(Options):
 class LearningOptions(Options):
     """How they learn."""
 
-    recipe: Literal["paper", "crisp", "crisp-labels"] = "paper"
+    recipe: Free[Literal["paper", "crisp", "crisp-labels"]] = "paper"
     """Other defaults all at once; flags beat them. paper: the paper's. crisp: for better pictures
     in the same time; crisp-labels: where the sources are label maps. docs/QUALITY.md has both."""
-    steps: int = 40_000
+    steps: Free[int] = 40_000
     """Train until this many steps are done, counted from the very first one."""
-    batch_size: int = 1
+    batch_size: Told[int] = 1
     """Pairs per step."""
-    learning_rate: float = 2e-4
+    learning_rate: Told[float] = 2e-4
     """Adam's step size, for both networks."""
-    learning_rate_decay_from: Unset[int] = None
+    learning_rate_decay_from: Told[Unset[int]] = None
     """From this step on the learning rate falls linearly, to zero at the end. Default: never."""
-    beta_1: float = 0.5
+    beta_1: Told[float] = 0.5
     """Adam's momentum, for both networks."""
-    l1_weight: float = 100.0
+    l1_weight: Told[float] = 100.0
     """How much the L1 distance to the ground truth counts against deceiving the discriminator."""
-    gan_loss: Literal["vanilla", "least-squares", "hinge"] = "vanilla"
+    gan_loss: Told[Literal["vanilla", "least-squares", "hinge"]] = "vanilla"
     """What the discriminator's verdict costs both networks."""
-    seed: int = 0
+    seed: Told[int] = 0
     """Decides the initial weights, the order of the pairs, jitter and dropout."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    precision: Told[Literal["auto", "float32", "bfloat16", "float16"]] = "auto"
     """What training computes in; weights, statistics and losses stay float32. auto: bfloat16 where
     the hardware has it, else float32. float16: for GPUs without bfloat16, with scaled losses."""
-    xla: Literal["auto", "on", "off"] = "auto"
+    xla: Free[Literal["auto", "on", "off"]] = "auto"
     """Compile the train step with XLA. auto: on a GPU (on a processor it is slower)."""
 
 
@@ -200,29 +218,29 @@ class LearningOptions(Options):
 class RunOptions(Options):
     """Where the run is kept, and how often something is written."""
 
-    output: Path = Path("training_checkpoints")
+    output: Free[Path] = Path("training_checkpoints")
     """Where run folders live."""
-    name: Unset[str] = None
+    name: Free[Unset[str]] = None
     """The run folder is output/name. Default: the dataset's name, and the task's."""
-    log_every: int = 100
+    log_every: Free[int] = 100
     """Steps between two log lines (screen, metrics.csv, TensorBoard)."""
-    preview_every: int = 1_000
+    preview_every: Free[int] = 1_000
     """Steps between two previews."""
-    validate: int = 100
+    validate: Free[int] = 100
     """At every preview, measure the generator on so many held-out pairs: L1, PSNR and SSIM, in
     validation.csv. Fewer where that would take more than 3% of the training; 0: none."""
-    keep_best: Unset[Literal["l1", "psnr", "ssim"]] = None
+    keep_best: Free[Unset[Literal["l1", "psnr", "ssim"]]] = None
     """Keep the generator that does best on these pairs as best.keras. Default: only the newest."""
-    checkpoint_every: int = 5_000
+    checkpoint_every: Free[int] = 5_000
     """Steps between two checkpoints."""
-    keep_checkpoints: int = 3
+    keep_checkpoints: Free[int] = 3
     """Only this many of the newest checkpoints are kept; one is about 900 MB at the defaults."""
-    from_run: Annotated[Unset[Path], tyro.conf.arg(name="from", metavar="RUN")] = None
+    from_run: Free[Annotated[Unset[Path], tyro.conf.arg(name="from", metavar="RUN")]] = None
     """Begin a new run with the networks of this one, for other pairs or another direction: they
     learn faster. What the networks are like is taken from there."""
-    keep_old: float = 0.0
+    keep_old: Told[float] = 0.0
     """With --from: 0.2, say: the share of its own training pairs among all, against forgetting."""
-    config: Unset[Path] = None
+    config: Free[Unset[Path]] = None
     """A config.json to start from; other options beat it."""
 
 
@@ -230,15 +248,36 @@ class RunOptions(Options):
 class Train(RunOptions, LearningOptions, NetworkOptions, PictureOptions, DataOptions):
     """Train a generator on pairs of pictures; started again, go on where it stopped."""
 
-    source = target = PHOTOS  # what pictures mean, until some have been seen
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Return --image-size as (height, width)."""
+        height, _, width = str(self.image_size).partition("x")
+        return int(height), int(width or height)
 
+    @property
+    def possible_halvings(self) -> int:
+        """Count how often both sides of the image size can be halved without a remainder."""
+        side, count = math.gcd(*self.picture_size), 0
+        while side and side % 2 == 0:
+            side, count = side // 2, count + 1
+        return count
 
-@dataclass(frozen=True)
-class SettledTrain(Train):
-    """The options of a training, completed by what its pictures decide."""
+    @property
+    def source_folders(self) -> tuple[Path, ...]:
+        """List the folders of --source-dir."""
+        one = isinstance(self.source_dir, Path)
+        return (self.source_dir,) if one else self.source_dir or ()
 
-    source: Side = PHOTOS
-    target: Side = PHOTOS
+    @property
+    def run_folder(self) -> Path:
+        """Return the folder in which the run lives."""
+        folders = [self.dataset]
+        if self.source_dir:
+            folders = [*self.source_folders, *filter(None, [self.target_dir])]
+        name = "_to_".join(os.path.basename(os.path.abspath(folder)) for folder in folders)
+        if self.task != Train.task:
+            name += f"-{self.task}"
+        return Path(self.output).expanduser() / (self.name or name)
 
 
 @dataclass(frozen=True)
@@ -255,30 +294,10 @@ def flag(field: str) -> str:
     return "--" + ("from" if field == "from_run" else field.replace("_", "-"))
 
 
-def picture_size(options: Train) -> tuple[int, int]:
-    """Return --image-size as (height, width)."""
-    height, _, width = str(options.image_size).partition("x")
-    return int(height), int(width or height)
-
-
-def possible_halvings(options: Train) -> int:
-    """Count how often both sides of the image size can be halved without a remainder."""
-    side, count = math.gcd(*picture_size(options)), 0
-    while side and side % 2 == 0:
-        side, count = side // 2, count + 1
-    return count
-
-
-def source_folders(options: Train) -> tuple[Path, ...]:
-    """List the folders of --source-dir."""
-    one = isinstance(options.source_dir, Path)
-    return (options.source_dir,) if one else options.source_dir or ()
-
-
 def dataset_name(options: Train) -> str:
     """Name the dataset, or the two folders in its place, in messages."""
     if options.source_dir:
-        return " and ".join(map(str, [*source_folders(options), options.target_dir]))
+        return " and ".join(map(str, [*options.source_folders, options.target_dir]))
     return options.dataset
 
 
@@ -286,14 +305,3 @@ def places_of_run(run: Path) -> tuple[Path, Path]:
     """List where a run may be that is named by its path or, where runs are usually kept, by its
     name alone."""
     return run, Train.output / run
-
-
-def run_folder(options: Train) -> Path:
-    """Return the folder in which the run lives."""
-    folders = [options.dataset]
-    if options.source_dir:
-        folders = [*source_folders(options), *filter(None, [options.target_dir])]
-    name = "_to_".join(os.path.basename(os.path.abspath(folder)) for folder in folders)
-    if options.task != Train.task:
-        name += f"-{options.task}"
-    return Path(options.output).expanduser() / (options.name or name)

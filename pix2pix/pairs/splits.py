@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from pix2pix.pictures.pixels import Kind
 from pix2pix.pictures.sides import Side
 from pix2pix.talk.errors import UserError
 
+Pair = FilePair | SyntheticPair
+
 
 @dataclass(frozen=True)
 class Split:
@@ -22,7 +25,7 @@ class Split:
     A pair has two pictures, A and B (a photo alone has one). `order` says which are used: (0, 1)
     takes A as source and B as target, (1, 0) the reverse, and (0,) or (-1,) one as the photo."""
 
-    pairs: Sequence[FilePair | SyntheticPair]
+    pairs: Sequence[Pair]
     order: tuple[int, ...]
     problems: Sequence[str]  # a sentence for each file without a partner, or that cannot be read
 
@@ -59,15 +62,28 @@ class Split:
 class CheckedSplit(Split):
     """The sound pairs of a split, what they are like, and what is wrong with the others."""
 
+    found_pairs: str  # the fingerprint of all that were found, broken ones included
     numbers: Sequence[int]  # of the sound pairs, among all
     sizes: Counter[tuple[int, int]]  # height and width of the target, or of the photo
     kinds: Counter[tuple[Kind, ...]]  # of the pictures of a pair
-    nbytes: int  # of all pictures, as jitter gets them
     resized: int  # how many sources are brought to the size of their targets
 
     def number_of(self, k: int) -> int:
         """Return the number of pair k among all pairs that were found, broken ones included."""
         return self.numbers[k]
+
+    @property
+    def own_pairs(self) -> Sequence[Pair]:
+        """List the pairs of the dataset itself."""
+        return self.pairs
+
+    @property
+    def pair_shape(self) -> tuple[int, int] | None:
+        """Return height and width of most pictures, if each of them holds both halves of a pair."""
+        if any(len(pair.files) != 1 for pair in self.own_pairs):
+            return None
+        height, width = self.sizes.most_common(1)[0][0]
+        return height, 2 * width
 
 
 @dataclass(frozen=True)
@@ -77,10 +93,23 @@ class MixedSplit(CheckedSplit):
     own: int  # how many come first
     older_order: tuple[int, ...]
 
+    @property
+    def own_pairs(self) -> Sequence[Pair]:
+        """List the pairs of the dataset itself, without the older ones."""
+        return self.pairs[: self.own]
+
     def read(self, k: int) -> list[np.ndarray]:
         """Read the pixels of pair k: source and target, or the photo."""
         pictures = self.pairs[k].read()
         return [pictures[place] for place in (self.order if k < self.own else self.older_order)]
+
+
+AnySplit = TypeVar("AnySplit", bound=Split)
+
+
+def choose_shown(splits: dict[str, AnySplit]) -> str:
+    """Name the split that shows how well a generator does: held-out pairs, if there are any."""
+    return next(name for name in ("val", "test", "train") if splits.get(name))
 
 
 def mix(split: CheckedSplit, older: CheckedSplit, share: float) -> MixedSplit:
@@ -94,10 +123,10 @@ def mix(split: CheckedSplit, older: CheckedSplit, share: float) -> MixedSplit:
         pairs=[*split.pairs, *(older.pairs[place] for place in places)],
         order=split.order,
         problems=split.problems,
+        found_pairs=split.found_pairs,
         numbers=[*split.numbers, *(older.numbers[place] for place in places)],
         sizes=split.sizes,  # what is told of the pairs is told of the new ones
         kinds=split.kinds + older.kinds,
-        nbytes=split.nbytes + older.nbytes * count // len(older),
         resized=split.resized,
         own=len(split),
         older_order=older.order,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pix2pix.pairs.pair_folders import FoundPairs
 from pix2pix.pictures.sides import FACADE_CLASSES, PHOTOS, Side
 
 COUNTS = {"train": 400, "val": 100, "test": 106}  # as many pairs as the facades dataset has
@@ -51,12 +52,12 @@ class SyntheticPair:
         return [PHOTOS, PHOTOS]
 
 
-def synthetic_splits(seed: int, size: tuple[int, int]) -> dict[str, list[SyntheticPair]]:
+def synthetic_splits(seed: int, size: tuple[int, int]) -> dict[str, FoundPairs]:
     """Number the pairs of all splits, one split after the other."""
     splits, first = {}, 0
     for split, count in COUNTS.items():
         numbers = range(first, first + count)
-        splits[split] = [SyntheticPair(seed, number, size) for number in numbers]
+        splits[split] = FoundPairs([SyntheticPair(seed, number, size) for number in numbers])
         first += count
     return splits
 

@@ -30,6 +30,7 @@ class Task:
     scale: int = 4  # how many times super-resolve enlarges
     backwards: bool = False  # --direction BtoA
 
+    unit: ClassVar[str] = "pairs"  # what a dataset is made of
     from_photos: ClassVar[bool] = False  # whether one of source and target is made from the other
     source_name: ClassVar[str] = ""  # what that source is called
     can_turn_round: ClassVar[bool] = True  # whether --direction BtoA makes sense
@@ -37,11 +38,6 @@ class Task:
     keeps_resolution: ClassVar[bool] = False  # whether results are never resized
     keeps_source: ClassVar[bool] = False  # whether the result contains a part of the source
     plain_generator: ClassVar[bool] = True  # whether it ends with its tanh, as in the paper
-
-    @property
-    def unit(self) -> str:
-        """Name what a dataset is made of: pairs or photos."""
-        return "photos" if self.from_photos else "pairs"
 
     @property
     def zoom(self) -> int:
@@ -110,6 +106,7 @@ class Pairs(Task):
 class FromPhotos(Task):
     """The source is made from a photo, the target; or backwards, the target from the source."""
 
+    unit = "photos"
     from_photos = True
     can_turn_round = False
     source_channels: ClassVar[int | None] = None  # of the source; None: the photo's

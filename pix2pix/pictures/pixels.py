@@ -27,6 +27,11 @@ class Kind(NamedTuple):
     channels: int
     bits: int
 
+    @property
+    def nbytes(self) -> int:
+        """Return how many bytes a pixel has."""
+        return self.channels * self.bits // 8
+
 
 def kind_of(pixels: np.ndarray) -> Kind:
     """Return the kind of a picture's pixels."""

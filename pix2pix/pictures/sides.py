@@ -4,7 +4,7 @@ Loads nothing that takes time, as the options stand on it.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 MOST_CLASSES = 256  # of a file; each is a channel of the networks
@@ -105,6 +105,10 @@ class Side:
             "parts": [list(part) for part in self.parts],
         }
         return {name: value for name, value in saved.items() if value}
+
+    def without_names(self) -> "Side":
+        """Return the same with classes that have no names: these change nothing they mean."""
+        return replace(self, classes=tuple(label._replace(name="") for label in self.classes))
 
 
 PHOTOS = Side()

@@ -2,18 +2,21 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 
-from pix2pix.talk.errors import UserError
+from pix2pix.talk.errors import UserError, first_line
 from pix2pix.talk.lines import say
 
-PARTS = (  # of a training
-    *("generator", "discriminator", "average", "generator_optimizer", "discriminator_optimizer"),
-    *("noise", "step", "logged", "loss_sums"),
-)
+Parts = dict[str, object]  # of a training, by their names in a checkpoint
+FAILED = (tf.errors.OpError, IndexError, ValueError, AssertionError)  # by restoring
+WEIGHTS = "{}_optimizer/_trainable_variables/{}/"  # of a network: where a checkpoint has each
+SHAPES_SHOWN = 3
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -22,21 +25,29 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("ckpt-")))
 
 
-def write_checkpoint(state: tf.train.Checkpoint, folder: Path, step: int) -> None:
+def name_of_last_good(folder: Path) -> str:
+    """Name the checkpoint that a run goes on from."""
+    return checkpoints(folder)[-1].name if checkpoints(folder) else "step 0"
+
+
+# --- Writing --------------------------------------------------------------------------------------
+
+
+def write_checkpoint(checkpoint: tf.train.Checkpoint, folder: Path, step: int) -> None:
     """Write a checkpoint, which counts once its index is there."""
     partial = folder / ".partial-checkpoint"
-    tf.train.CheckpointManager(state, partial, 1, checkpoint_name="ckpt").save(step)
-    parts = sorted(partial.glob("ckpt-*"))  # the index last
-    for part in (*parts, partial / "checkpoint"):
-        os.replace(part, folder / part.name)
+    tf.train.CheckpointManager(checkpoint, partial, 1, checkpoint_name="ckpt").save(step)
+    files = sorted(partial.glob("ckpt-*"))  # the index last
+    for file in (*files, partial / "checkpoint"):
+        os.replace(file, folder / file.name)
     partial.rmdir()
 
 
-def remove_checkpoints(paths: Iterable[Path]) -> None:
-    """Remove all files of some checkpoints."""
-    for path in paths:
-        for part in path.parent.glob(f"{path.name}.*"):
-            part.unlink()
+def keep_newest(folder: Path, count: int) -> None:
+    """Remove all checkpoints of a run but the newest."""
+    for path in checkpoints(folder)[:-count]:
+        for file in folder.glob(f"{path.name}.*"):
+            file.unlink()
 
 
 def remove_half_written(folder: Path) -> None:
@@ -49,33 +60,119 @@ def remove_half_written(folder: Path) -> None:
             path.unlink()
 
 
-def saved_part(state: tf.train.Checkpoint, path: Path) -> tf.train.Checkpoint:
-    """Return what a checkpoint has of a training: an older one has fewer means of the losses."""
-    saved = {name for name, _ in tf.train.list_variables(str(path))}
-    parts = {name: getattr(state, name) for name in PARTS}
-    parts["loss_sums"] = {
-        name: total
-        for name, total in state.loss_sums.items()
-        if any(key.startswith(f"loss_sums/{name}/") for key in saved)
-    }
-    return tf.train.Checkpoint(**parts)
+@contextmanager
+def explain_unsaved(folder: Path, step: int) -> Iterator[None]:
+    """Say why what the block writes of a step could not be saved, and what to do."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        remove_half_written(folder)
+        raise UserError(
+            f"{folder}: step {step:,} could not be saved ({first_line(error)}). "
+            f"Free some space and start again; it goes on from {name_of_last_good(folder)}."
+        ) from error
 
 
-def restore(state: tf.train.Checkpoint, folder: Path) -> None:
-    """Bring a training to the newest good checkpoint in a folder, if there is any."""
+def not_finite_error(folder: Path, first: int, last: int) -> UserError:
+    """Return the error for a loss that became infinite or no number between two steps."""
+    return UserError(
+        f"{folder}: a loss stopped being finite between steps {first:,} and {last:,}; "
+        f"nothing was overwritten, the last good checkpoint is {name_of_last_good(folder)}. "
+        "Try a smaller --learning-rate."
+    )
+
+
+# --- Reading --------------------------------------------------------------------------------------
+
+
+def restore(checkpoint: tf.train.Checkpoint, parts: Parts, folder: Path) -> None:
+    """Bring the parts of a training to the newest good checkpoint in a folder."""
     damaged = []
     for path in reversed(checkpoints(folder)):
         try:
-            part = saved_part(state, path)
+            part = saved_part(parts, path)
             part.restore(str(path)).assert_consumed()
-            state.save_counter.assign(part.save_counter)
+            checkpoint.save_counter.assign(part.save_counter)
             break
-        except (tf.errors.OpError, IndexError, ValueError, AssertionError):
-            say(f"{path} is damaged and put aside as damaged-{path.name}: going back one.")
+        except FAILED as error:
+            if is_sound(path):
+                raise other_networks_error(parts, path) from error
             damaged.append(path)
     else:
-        if damaged:
-            raise UserError(f"{folder}: no checkpoint can be read. Start a new run with --name.")
+        raise UserError(f"{folder}: no checkpoint can be read. Start a new run with --name.")
     for path in damaged:
-        for part in folder.glob(f"{path.name}.*"):
-            part.rename(part.with_name(f"damaged-{part.name}"))
+        say(f"{path} is damaged and put aside as damaged-{path.name}: going back one.")
+        for file in folder.glob(f"{path.name}.*"):
+            file.rename(file.with_name(f"damaged-{file.name}"))
+
+
+def saved_part(parts: Parts, path: Path) -> tf.train.Checkpoint:
+    """Return what a checkpoint has of a training: an older one has fewer means of the losses."""
+    saved = {name for name, _ in tf.train.list_variables(str(path))}
+    known = {
+        name: total
+        for name, total in parts["loss_sums"].items()
+        if any(key.startswith(f"loss_sums/{name}/") for key in saved)
+    }
+    return tf.train.Checkpoint(**parts | {"loss_sums": known})
+
+
+def is_sound(path: Path) -> bool:
+    """Tell whether every number in a checkpoint can be read."""
+    try:
+        reader = tf.train.load_checkpoint(str(path))
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except FAILED:
+        return False
+    return True
+
+
+def other_networks_error(parts: Parts, path: Path) -> UserError:
+    """Return the error for a checkpoint that is sound, but of networks with other weights."""
+    shapes = {name: tuple(shape) for name, shape in tf.train.list_variables(str(path))}
+    saved, ours, differences = {}, {}, []
+    for name in shapes:
+        network = name.partition("_optimizer/")[0]
+        if name.startswith(WEIGHTS.format(network, "").rstrip("/")):
+            saved.setdefault(network, Counter())[shapes[name]] += 1
+    for name, part in parts.items():
+        if f"{name}_optimizer" in parts and isinstance(part, keras.Model):
+            ours[name] = Counter(tuple(weight.shape) for weight in part.trainable_variables)
+    for name in {**saved, **ours}:
+        theirs, own = saved.get(name, Counter()), ours.get(name, Counter())
+        if theirs != own:
+            has, lacks = describe_shapes(theirs - own), describe_shapes(own - theirs)
+            differences.append(f"its {name} has {has} that this one lacks, and not {lacks}")
+    what = "; ".join(differences) or "it has other parts than the script now trains"
+    return UserError(
+        f"{path}: is of other networks: {what}. Nothing was changed. Take back what was edited, or "
+        "begin a new run with --name."
+    )
+
+
+def describe_shapes(shapes: Counter[Sequence[int]]) -> str:
+    """List the shapes of some weights: `2 weights (4×4×3×64, 64)`."""
+    if not shapes:
+        return "0 weights"
+    texts = ["×".join(map(str, shape)) for shape in shapes]
+    more = ", …" if len(texts) > SHAPES_SHOWN else ""
+    return f"{shapes.total()} weights ({', '.join(texts[:SHAPES_SHOWN])}{more})"
+
+
+def carry_over(networks: dict[str, keras.Model], folder: Path) -> None:
+    """Give networks the weights that they have in the newest checkpoint of another run.
+
+    If it has no average, its generator is taken for that; what it does not have stays new."""
+    try:
+        path = str(checkpoints(folder)[-1])
+        saved = {name.partition("/")[0] for name, _ in tf.train.list_variables(path)}
+        for name, network in networks.items():
+            if name == "average" or {name, f"{name}_optimizer"} & saved:
+                status = tf.train.Checkpoint(**{name: network}).restore(path)
+                status.expect_partial().assert_existing_objects_matched()
+    except FAILED as error:
+        raise UserError(
+            f"--from {folder}: its networks cannot be used for these pictures with these options "
+            f"({first_line(error)}). Channels, classes, filters and depth must be the same."
+        ) from error

@@ -17,6 +17,8 @@ from pix2pix.talk.lines import say_row
 MEASURES = {"l1": "L1 ↓", "psnr": "PSNR ↑", "ssim": "SSIM ↑"}  # the arrow points to the better
 SHOWN = ""  # before the measures of the network that previews show and generator.keras holds
 PICTURES = 8  # looked at for symptoms, at most
+VALIDATION_TIME = 0.03  # of the training, at most
+PAIRS_IN_A_STEP = 4  # that can be measured in the time of a step, or more: docs/MEASURED.md
 LEAST_SQUARED_ERROR = 1e-10  # so that the PSNR of equal pictures is 100, not infinite
 
 
@@ -33,6 +35,12 @@ def measure(target: tf.Tensor, generated: tf.Tensor) -> dict[str, tf.Tensor]:
         "psnr": -10 * tf.experimental.numpy.log10(squared),
         "ssim": tf.image.ssim(target, generated, 1.0),
     }
+
+
+def pairs_in_time(pairs_between: int, networks: int) -> int:
+    """Return how many pairs can be measured on some networks, if so many are trained on between two
+    previews."""
+    return int(VALIDATION_TIME * pairs_between * PAIRS_IN_A_STEP / networks)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a notebook shows: one output of the cell while a training runs, and what commands return."""
+"""What a notebook shows while something runs: one output of the cell, kept up to date."""
 
 import base64
 import html
@@ -7,24 +7,17 @@ import math
 import re
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
-import matplotlib.figure
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from pix2pix.runs.tables import read_columns
 from pix2pix.talk.lines import in_notebook
 
 LINES_SHOWN = 10  # of what was said, the last ones
 PICTURE_SIDE = 640  # pixels at most
 CURVES_EVERY = 10  # seconds at least, as drawing them takes a while
-SHEET_COLUMNS, SHEET_PICTURES, SHEET_SIDE = 4, 12, 192  # the last in pixels
-
-
-# --- While a training runs ------------------------------------------------------------------------
 
 
 class LiveOutput(io.TextIOBase):
@@ -38,7 +31,7 @@ class LiveOutput(io.TextIOBase):
         self.lines, self.line, self.is_over = [], "", False
         self.is_changed = False
         self.pictures = {}  # JPEG files, by what they show
-        self.metrics = None  # the table that curves are drawn from
+        self.draw_curves = None  # draws the losses so far, as a PNG
         self.curves_drawn = -math.inf
         self.handle = display(self.mime_bundle(), raw=True, display_id=True)
 
@@ -74,8 +67,8 @@ class LiveOutput(io.TextIOBase):
 
     def show_curves(self) -> None:
         """Show the losses so far, if there are any."""
-        if self.metrics:
-            self.show("losses", draw_curves(read_columns(self.metrics)))
+        if self.draw_curves:
+            self.show("losses", self.draw_curves())
             self.curves_drawn = time.monotonic()
 
     def mime_bundle(self) -> dict[str, str]:
@@ -107,101 +100,10 @@ def show_inline(path: Path) -> None:
         sys.stdout.show("preview", path.read_bytes())
 
 
-def show_curves(metrics: Path) -> None:
-    """In a live output, show the losses of a metrics.csv now and then; elsewhere do nothing."""
+def show_curves(draw_curves: Callable[[], bytes]) -> None:
+    """In a live output, show the losses now and then, as drawn in a PNG; elsewhere do nothing."""
     output = sys.stdout
     if isinstance(output, LiveOutput):
-        output.metrics = metrics
+        output.draw_curves = draw_curves
         if time.monotonic() - output.curves_drawn > CURVES_EVERY:
             output.show_curves()
-
-
-def draw_curves(columns: dict[str, list[float]]) -> bytes:
-    """Draw losses over the steps, as a PNG."""
-    figure = matplotlib.figure.Figure((4.5, 4.5), dpi=96, layout="constrained")
-    above, below = figure.subplots(2, sharex=True)
-    above.plot(columns["step"], columns["generator_l1"], label="generator_l1")
-    below.plot(columns["step"], columns["generator_gan"], label="generator_gan")
-    below.plot(columns["step"], columns["discriminator"], label="discriminator")
-    below.set_xlabel("step")
-    for axes in (above, below):
-        axes.legend()
-        axes.grid(alpha=0.3)
-    png = io.BytesIO()
-    figure.savefig(png)
-    return png.getvalue()
-
-
-# --- What commands return -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A folder that a command has written; as a path, it stands for the folder."""
-
-    folder: Path
-
-    def __fspath__(self) -> str:
-        return str(self.folder)
-
-    def __truediv__(self, name: str) -> Path:
-        return self.folder / name
-
-
-@dataclass(frozen=True)
-class RunFolder(Folder):
-    """A run after its training, or after a part of it."""
-
-    stopped_by: int = 0  # the signal that ended the training before its last step
-
-    @property
-    def exit_status(self) -> int:
-        """Return what the process ends with."""
-        return 128 + self.stopped_by if self.stopped_by else 0
-
-    @property
-    def losses(self) -> dict[str, list[float]]:
-        """Return the columns of metrics.csv."""
-        return read_columns(self.folder / "metrics.csv")
-
-    @property
-    def preview(self) -> Image.Image:
-        """Return the newest preview."""
-        paths = self.folder.glob("previews/step-*.png")
-        return Image.open(max(paths, key=lambda path: int(path.stem.removeprefix("step-"))))
-
-
-class PictureFiles(list[Path]):
-    """Paths of pictures; a notebook shows the first ones as a contact sheet."""
-
-    def _repr_png_(self) -> bytes | None:
-        """Draw the contact sheet."""
-        thumbnails = []
-        for path in self[:SHEET_PICTURES]:
-            with suppress(UnidentifiedImageError):  # by a video, an array, a TIFF with bands
-                image = Image.open(path).convert("RGBA")
-                image.thumbnail((SHEET_SIDE, SHEET_SIDE))
-                thumbnails.append(image)
-        if not thumbnails:
-            return None
-        rows = math.ceil(len(thumbnails) / SHEET_COLUMNS)
-        columns = min(len(thumbnails), SHEET_COLUMNS)
-        sheet = Image.new("RGBA", (columns * SHEET_SIDE, rows * SHEET_SIDE))
-        for k, image in enumerate(thumbnails):
-            row, column = divmod(k, SHEET_COLUMNS)
-            sheet.paste(image, (column * SHEET_SIDE, row * SHEET_SIDE))
-        png = io.BytesIO()
-        sheet.save(png, "png")
-        return png.getvalue()
-
-
-@dataclass(frozen=True)
-class Report(Folder):
-    """The report of an evaluation, and the mean of each metric."""
-
-    metrics: dict[str, float]
-
-    def _repr_html_(self) -> str:
-        """Write the metrics as a table."""
-        rows = [f"<tr><th>{name}</th><td>{x:.4g}</td></tr>" for name, x in self.metrics.items()]
-        return f"<table>{''.join(rows)}</table>"

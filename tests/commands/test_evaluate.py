@@ -35,7 +35,7 @@ def test_evaluate_writes_figures_a_table_and_a_page(small, tmp_path):
         assert summary["mean"][metric] == pytest.approx(mean)
     trained = open_run(run)
     pairs = script.find_splits(small)[0]["val"]
-    source, target = script.examples(pairs, (5,), trained.config)
+    source, target = script.load_examples(pairs, (5,), trained.options)
     alone = measure_all(target, script.generate(trained.generator, source))
     assert rows[5]["name"] == pairs.names[5]
     for metric, value in alone.items():

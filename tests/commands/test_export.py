@@ -86,7 +86,7 @@ def test_an_exported_generator_is_another_run(run, tmp_path):
 
 def test_an_export_that_computes_something_else_fails_and_is_removed(run, monkeypatch, capsys):
     def write_another(generator, trained, path, options):
-        write_saved_model(script.build_generator(trained.config), trained, path, options)
+        write_saved_model(script.build_generator(trained.options), trained, path, options)
 
     wrong = dataclasses.replace(FORMATS["saved_model"], write=write_another)
     monkeypatch.setitem(FORMATS, "saved_model", wrong)

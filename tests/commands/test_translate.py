@@ -171,7 +171,7 @@ def test_a_translation_is_what_the_training_would_show(small, pair_folder, tmp_p
     run = make_run(tmp_path / "run", config)
     trained = open_run(run)
     pairs = script.find_splits(config)[0]["val"]
-    sources, _ = script.examples(pairs, (0, 1), trained.config)
+    sources, _ = script.load_examples(pairs, (0, 1), trained.options)
     translate(run, pair_folder / "val", output=tmp_path / "out", pairs=True)
     for k in range(2):
         shown = to_pixels(script.generate(trained.generator, sources)[k])

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import image_to_image_translation as script
+from pix2pix import preparation
 from pix2pix.networks.class_discriminator import weigh_classes
 from pix2pix.options.train import SettledTrain, Train
 from pix2pix.pictures.sides import LabelClass, Side
@@ -62,7 +63,7 @@ def test_what_it_costs_by_hand(settled):
 def test_it_judges_every_pixel_at_any_size(settled, size, halvings):
     config = dataclasses.replace(settled, image_size=size, depth=4)
     discriminator = script.build_discriminator(config)
-    height, width = script.picture_size(config)
+    height, width = config.picture_size
     assert discriminator.output_shape == (None, height, width, 2)
     convolutions = [each for each in discriminator.layers if isinstance(each, keras.layers.Conv2D)]
     assert [each.strides for each in convolutions].count((2, 2)) == halvings
@@ -110,4 +111,4 @@ def test_it_is_for_label_maps_alone(small):
 def test_it_has_a_loss_of_its_own(small):
     config = dataclasses.replace(small, labels="source", discriminator="classes", gan_loss="hinge")
     with pytest.raises(UsageError, match="--gan-loss must be left out with --discriminator cl"):
-        script.check_options(config)
+        preparation.check_options(config)

@@ -23,6 +23,7 @@ from pix2pix import command_line
 from pix2pix.commands.open_run import open_run
 from pix2pix.networks import devices
 from pix2pix.options.train import Train
+from pix2pix.runs import checkpoint_files
 from pix2pix.talk.errors import UserError
 
 BIGGER = (SCRIPT.parent / "docs" / "BIGGER.md").read_text()
@@ -159,7 +160,7 @@ def test_two_workers_are_as_good_as_one_even_if_one_is_killed(one_device):
     assert first.returncode == 1
     assert "Traceback" not in complaints  # the lines before ours are TensorFlow's network's
     assert "lost the connection to another worker" in errors(complaints)[-1]
-    for path in script.checkpoints(folder)[1:]:  # made before the kill came
+    for path in checkpoint_files.checkpoints(folder)[1:]:  # made before the kill came
         path.with_suffix(".index").unlink()
 
     workers = start_workers(["train", *flags(config)])

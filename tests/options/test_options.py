@@ -11,9 +11,9 @@ from conftest import SCRIPT
 from pix2pix.options.checks import check_train
 from pix2pix.options.commands import Evaluate, Export, Translate
 from pix2pix.options.saved import from_saved
-from pix2pix.options.train import DATASETS, Train, run_folder
+from pix2pix.options.train import DATASETS, Train
+from pix2pix.runs.run_folder import RunFolder
 from pix2pix.talk.errors import UsageError
-from pix2pix.talk.notebook import RunFolder
 
 
 def test_the_defaults():
@@ -142,7 +142,7 @@ def test_every_known_dataset_has_a_direction_and_a_size():
     ],
 )
 def test_the_name_of_a_run(options, name):
-    assert run_folder(Train(**options)).name == name
+    assert Train(**options).run_folder.name == name
 
 
 def test_a_notebook_may_give_paths_as_text_and_text_as_paths(tmp_path):

@@ -5,10 +5,11 @@ import dataclasses
 import pytest
 
 import image_to_image_translation as script
+from pix2pix import preparation
 from pix2pix.command_line import parse
 from pix2pix.options.recipes import RECIPES, follow_recipe
 from pix2pix.options.saved import read_config
-from pix2pix.options.train import Train, run_folder
+from pix2pix.options.train import Train
 from pix2pix.talk.errors import UserError
 
 CRISP = RECIPES["crisp-labels"]
@@ -19,7 +20,7 @@ def test_recipes_are_made_of_options():
     for recipe in RECIPES.values():
         for name, value in recipe.items():
             assert getattr(Train, name) != value, name
-        script.check_options(dataclasses.replace(Train(), **recipe))
+        preparation.check_options(dataclasses.replace(Train(), **recipe))
 
 
 def test_flags_beat_a_recipe(small):
@@ -45,7 +46,7 @@ def test_a_run_remembers_what_its_recipe_was(small, capsys):
     assert options.recipe == "crisp-labels"
     assert {name: getattr(options, name) for name in CRISP} == CRISP
     _, options = parse(["train", *where, "--recipe", "crisp-labels", "--steps", "6"])
-    assert run_folder(options) == folder
+    assert options.run_folder == folder
     script.train_as_told(options)
     _, options = parse(["train", *where, "--recipe", "paper", "--steps", "8"])
     assert options.upsampling == "transposed"

@@ -161,7 +161,7 @@ def test_what_pictures_cannot_decide_is_not_taken_from_there(run):
     settings = json.loads((run / "config.json").read_text())
     found = settings["found"] | {"mirror": "http://elsewhere", "l1_weight": "much"}
     trained = open_run(put(run, json.dumps({**settings, "found": found})))
-    assert (trained.config.mirror, trained.config.l1_weight) == (Train.mirror, 100.0)
+    assert (trained.options.mirror, trained.options.l1_weight) == (Train.mirror, 100.0)
 
 
 def test_another_file_does_not_say_where_to_fetch_from_but_an_own_run_does(tmp_path):

@@ -8,7 +8,6 @@ import tensorflow as tf
 from conftest import assert_same_weights, small_task, weights
 
 import image_to_image_translation as script
-from pix2pix.options.train import run_folder
 from pix2pix.pairs.augment import augment, check_augment, recolour, warp
 from pix2pix.pictures.sides import PHOTOS, LabelClass, Side
 from pix2pix.talk.errors import UsageError
@@ -95,7 +94,7 @@ def test_a_run_with_it_goes_on_exactly(small):
     whole = script.train(dataclasses.replace(config, name="whole")).folder
     script.train(dataclasses.replace(config, steps=2))
     script.train(config)
-    assert_same_weights(weights(run_folder(config), 4), weights(whole, 4))
+    assert_same_weights(weights(config.run_folder, 4), weights(whole, 4))
     plain = script.train(dataclasses.replace(config, name="plain", augment=())).folder
     ours, theirs = weights(whole, 4), weights(plain, 4)
     assert any(not np.array_equal(ours[name], theirs[name]) for name in ours)

@@ -9,6 +9,7 @@ from conftest import make_pair
 from PIL import Image
 
 import image_to_image_translation as script
+from pix2pix import preparation
 from pix2pix.options.train import Train
 from pix2pix.pairs.pair_folders import FilePair, find_pairs, hold_out, read_pair
 from pix2pix.talk.errors import UserError
@@ -34,7 +35,7 @@ def levels(split: script.Split) -> list[tuple[int, ...]]:
 def find(folder: Path, **options) -> dict[str, list[tuple[int, ...]]]:
     """The pairs of each split that is not empty."""
     config = Train(dataset=str(folder), **options)
-    script.check_options(config)
+    preparation.check_options(config)
     splits, _ = script.find_splits(config)
     return {name: levels(split) for name, split in splits.items() if len(split)}
 
@@ -249,6 +250,6 @@ def test_a_broken_file_breaks_its_pair_of_two_folders_alone(tmp_path):
     write(tmp_path / "B/2.png", 12)
     split = script.find_splits(Train(dataset=str(tmp_path), holdout=0))[0]["train"]
     assert split.names[2].startswith("2.png, 0 bytes, 2.png, ")
-    checked = script.check_split(split, "train", Train())
+    checked = preparation.check_split(split, "train", Train())
     assert len(checked) == 2
     assert checked.problems == [f"{tmp_path}/A/2.png: is a link that leads to no file"]

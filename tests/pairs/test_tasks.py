@@ -9,7 +9,8 @@ import tensorflow as tf
 from conftest import small_task
 
 import image_to_image_translation as script
-from pix2pix.options.train import Train, picture_size
+from pix2pix import preparation
+from pix2pix.options.train import Train
 from pix2pix.pairs.synthetic import draw_facade
 from pix2pix.pairs.tasks import draw_holes
 from pix2pix.pictures.pixels import from_pixels
@@ -21,14 +22,14 @@ def examples(config: Train, count: int = 4) -> tuple:
     """The resolved configuration, and sources and targets of a few pairs as they are."""
     splits, direction = script.find_splits(config)
     first = dataclasses.replace(splits["train"], pairs=splits["train"].pairs[:count])
-    sound = script.check_split(first, "train", config)
+    sound = preparation.check_split(first, "train", config)
     config, _ = script.settle_channels_and_depth(config, direction, sound.kinds)
-    return config, *map(np.asarray, script.examples(sound, range(len(sound)), config))
+    return config, *map(np.asarray, script.load_examples(sound, range(len(sound)), config))
 
 
 def photos(config: Train) -> np.ndarray:
     """The photos that these pairs are made from."""
-    drawn = [draw_facade(0, k, picture_size(config))[0] for k in range(4)]
+    drawn = [draw_facade(0, k, config.picture_size)[0] for k in range(4)]
     return np.stack([from_pixels(photo) for photo in drawn])
 
 
@@ -64,7 +65,7 @@ def test_colorize_can_make_every_colour(small):
     grey = (target @ LUMA)[..., None].astype(np.float32)
     blue, red = (target[..., 2:] - grey) / 1.772, (target[..., :1] - grey) / 1.402
     source, chroma = keras.Input((32, 32, 1)), keras.Input((32, 32, 2))
-    colour = script.task_of(config).finish(keras.ops.tanh(chroma), source)
+    colour = preparation.task_of(config).finish(keras.ops.tanh(chroma), source)
     model = keras.Model([source, chroma], colour)
     limit = 1 - 1e-6
     wanted = np.arctanh(np.clip(np.concatenate([blue, red], -1), -limit, limit))
@@ -96,7 +97,7 @@ def test_sketch_draws_dark_lines_where_things_meet(small):
     assert 0.02 < (sources < 0).mean() < 0.4
     step = np.full((64, 64, 3), 0.5, np.float32)
     step[:, 32:] = -0.5
-    task = script.task_of(config)
+    task = preparation.task_of(config)
     line = np.asarray(task.make_source(tf.constant(step), [0, 0]))[..., 0]
     assert (line[:, 32:34] == -1).all()  # on the dark side of the edge
     assert (np.delete(line, [32, 33], axis=1) == 1).all()  # and nowhere else, borders included
@@ -143,7 +144,7 @@ def test_inpaint_keeps_what_is_known_whatever_the_weights(small):
 def test_tasks_are_a_function_of_seed_and_step(small, task):
     config, *_ = examples(small_task(small, task, batch_size=2, steps=6))
     split = script.find_splits(small_task(small, task))[0]["train"]
-    sound = script.check_split(split, "train", config)
+    sound = preparation.check_split(split, "train", config)
     straight, resumed = (list(script.batches(sound, config, first)) for first in (0, 4))
     for ours, theirs in zip(straight[4:], resumed, strict=True):
         for side in (0, 1):
@@ -152,7 +153,7 @@ def test_tasks_are_a_function_of_seed_and_step(small, task):
     assert len(sources) == 6
     source, target = (np.asarray(side) for side in straight[0])
     made = [
-        script.task_of(config).make_source(tf.constant(photo), [0, 0]) for photo in target
+        preparation.task_of(config).make_source(tf.constant(photo), [0, 0]) for photo in target
     ]  # from what jitter has cut, as it will be when the training is over
     if task != "inpaint":
         np.testing.assert_allclose(source, np.stack(made), atol=1e-5)

@@ -8,11 +8,12 @@ import tensorflow as tf
 from conftest import assert_same_weights, weights
 
 import image_to_image_translation as script
+from pix2pix import preparation
 from pix2pix.command_line import parse
 from pix2pix.commands.evaluate.command import evaluate
 from pix2pix.commands.open_run import open_run
 from pix2pix.options.commands import Evaluate
-from pix2pix.options.train import run_folder
+from pix2pix.runs import checkpoint_files
 from pix2pix.runs.checkpoint_files import PARTS
 from pix2pix.runs.tables import read_columns
 from pix2pix.talk.errors import UsageError
@@ -49,9 +50,9 @@ def test_the_average_and_the_generator_are_both_measured(small, capsys):
     of_pairs = [*measures, *(f"generator_{name}" for name in measures)]
     assert list(columns) == ["step", *of_pairs, "variety", "grid", "spot"]
     state = script.new_state(open_run(folder).config)
-    script.restore(state, folder)
+    checkpoint_files.restore(state, folder)
     splits, _ = script.find_splits(config)
-    sources, targets = script.examples(splits["val"], range(2), open_run(folder).config)
+    sources, targets = script.load_examples(splits["val"], range(2), open_run(folder).config)
     for prefix, network in (("", state.average), ("generator_", state.generator)):
         l1 = np.abs(script.generate(network, sources) - targets).mean() / 2
         assert columns[f"{prefix}l1"] == [pytest.approx(l1, rel=1e-3)]
@@ -85,7 +86,7 @@ def test_no_validation_where_none_is_wanted_or_there_is_nothing_held_out(
 )
 def test_no_more_pairs_are_measured_than_there_is_time_for(small, options, pairs):
     config = dataclasses.replace(small, direction="BtoA", **options)
-    splits = script.check_splits(script.find_splits(config)[0], config)
+    splits = preparation.check_splits(script.find_splits(config)[0], config)
     validation = script.hold_out(splits, script.new_state(config), config).validation
     assert validation.count == pairs
 
@@ -100,7 +101,7 @@ def test_the_best_generator_is_kept(small, measure):
     best = np.argmin(columns["l1"]) if measure == "l1" else np.argmax(columns["ssim"])
     trained = open_run(folder / "best.keras")
     assert trained.step == columns["step"][best]
-    state = script.new_state(trained.config)
+    state = script.new_state(trained.options)
     state.restore(str(folder / f"ckpt-{trained.step}"))
     for ours, theirs in zip(trained.generator.weights, state.generator.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -108,11 +109,11 @@ def test_the_best_generator_is_kept(small, measure):
 
 def test_without_validation_there_is_nothing_to_choose_the_best_by(small):
     with pytest.raises(UsageError, match="--keep-best chooses by what --validate measures"):
-        script.check_options(dataclasses.replace(small, keep_best="l1", validate=0))
+        preparation.check_options(dataclasses.replace(small, keep_best="l1", validate=0))
     begun = dataclasses.replace(small, keep_best="l1", validate=1)
-    folder = run_folder(begun)
+    folder = begun.run_folder
     folder.mkdir(parents=True)
-    script.write_config(script.to_saved(begun) | {"found": {}}, folder)
+    preparation.write_config(script.to_saved(begun) | {"found": {}}, folder)
     typed = ["train", f"--output={folder.parent}", f"--name={folder.name}", "--validate=0"]
     assert parse(typed)[1].keep_best is None
 
@@ -122,7 +123,7 @@ def test_validation_goes_on_where_it_stopped(small):
     config = dataclasses.replace(small, preview_every=2, keep_best="psnr", validate=3)
     whole = script.train(dataclasses.replace(config, name="whole")).folder
     script.train(dataclasses.replace(config, steps=2))
-    parts = run_folder(config)
+    parts = config.run_folder
     with open(parts / "validation.csv", "a") as file:
         file.write("3,0,100,1\n4,0.1")  # of steps that were lost, and half a row
     script.train(config)
@@ -135,9 +136,9 @@ def test_a_run_from_before_the_verdicts_were_logged_goes_on(small):
     config = dataclasses.replace(small, log_every=3, checkpoint_every=4, validate=0)
     whole = script.train(dataclasses.replace(config, steps=6, name="whole")).folder
     script.train(config)
-    folder = run_folder(config)
+    folder = config.run_folder
     state = script.new_state(open_run(folder).config)
-    script.restore(state, folder)
+    checkpoint_files.restore(state, folder)
     parts = {name: getattr(state, name) for name in PARTS}
     parts["loss_sums"] = {name: state.loss_sums[name] for name in older_losses}
     for file in folder.glob("ckpt-*"):

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pix2pix.commands.evaluate.report import Report
+from pix2pix.commands.translate.picture_files import PictureFiles
+from pix2pix.runs.run_folder import RunFolder
 from pix2pix.talk import notebook
 from pix2pix.talk.errors import UserError
 from pix2pix.talk.lines import say, say_for_now
-from pix2pix.talk.notebook import PictureFiles, Report, RunFolder
 
 
 class Handle:

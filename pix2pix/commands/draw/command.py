@@ -64,7 +64,7 @@ def translate_encoded(encoded: bytes, trained: TrainedRun, seed: int) -> bytes:
     loaded = load_encoded(encoded, trained, options)
     ((_, images),) = generate_pictures([loaded], trained, options)
     (pixels,) = finish_pictures(loaded, images, trained, options)
-    return encode(show_pixels(pixels, trained.config.target)[0])
+    return encode(show_pixels(pixels, trained.found.target)[0])
 
 
 def load_encoded(encoded: bytes, trained: TrainedRun, options: Translate) -> Loaded:

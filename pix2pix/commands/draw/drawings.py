@@ -5,15 +5,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import tensorflow as tf
 
-from image_to_image_translation import dropout_layers, find_splits, fit_to_size, stored_sides
+from image_to_image_translation import dropout_layers, find_splits, fit_to_size
 from pix2pix.commands.inspect_dataset.pair_checks import looks_drawn
 from pix2pix.commands.open_run import TrainedRun
 from pix2pix.commands.translate.windows import window_size
 from pix2pix.options.commands import Draw
 from pix2pix.options.train import DATASETS
+from pix2pix.pairs.splits import choose_shown
 from pix2pix.pictures.label_maps import find_classes, snap_to_classes
 from pix2pix.pictures.pixels import convert_channels, resize, shown_channels, to_pixels, to_values
 from pix2pix.pictures.sides import LabelClass
+from pix2pix.preparation import stored_sides
 from pix2pix.talk.errors import UserError
 from pix2pix.talk.lines import say_row
 
@@ -31,17 +33,17 @@ class Drawings:
 
 def find_drawings(trained: TrainedRun, options: Draw) -> Drawings:
     """Find out from the options of a run and its pictures what one draws for it."""
-    config = trained.config
-    if config.source_channels > 4 or config.source.measured or config.source.ranges:
+    source = trained.found.source
+    if trained.found.source_channels > 4 or source.measured or source.ranges:
         raise UserError(f"{options.run}: nobody can draw measurements. Use translate.")
     pictures = read_pictures(trained, options)
     if not pictures:
         where = f"{options.data_dir} (--data-dir)"
         say_row("Careful", f"no pictures of the run in {where}, so there is one example")
     seen = pictures or [to_pixels(trained.example[0])]
-    kind, classes = trained.task.drawn_as, config.source.classes
+    kind, classes = trained.task.drawn_as, source.classes
     if not kind:
-        classes = classes or find_shown_classes(seen, config.source_channels)
+        classes = classes or find_shown_classes(seen, trained.found.source_channels)
         kind = "labels" if classes else "sketch" if looks_drawn(seen) else "photo"
     examples = [begin_drawing(pixels, classes, trained) for pixels in pictures]
     return Drawings(kind, classes, examples or [resize(seen[0], window_size(trained))])
@@ -62,11 +64,9 @@ def find_shown_classes(pictures: list[np.ndarray], channels: int) -> tuple[Label
 
 def read_pictures(trained: TrainedRun, options: Draw) -> list[np.ndarray]:
     """Read the first held-out sources, or the photos that sources are made of, if they are here."""
-    config = replace(trained.config, data_dir=options.data_dir)
-    if options.dataset:
-        config = replace(config, dataset=options.dataset, source_dir=None, target_dir=None)
-    known = None if config.source_dir else DATASETS.get(config.dataset)
-    archive = options.data_dir.expanduser() / config.dataset
+    of_data = trained.data_options(options.dataset, data_dir=options.data_dir)
+    known = None if of_data.source_dir else DATASETS.get(of_data.dataset)
+    archive = options.data_dir.expanduser() / of_data.dataset
     if known and known.megabytes and not archive.is_dir():  # nothing is fetched to draw
         if options.dataset:
             raise UserError(
@@ -74,8 +74,8 @@ def read_pictures(trained: TrainedRun, options: Draw) -> list[np.ndarray]:
             )
         return []
     try:
-        splits, _ = find_splits(config)
-        split = next(splits[name] for name in ("val", "test", "train") if splits.get(name))
+        splits = find_splits(of_data)
+        split = splits[choose_shown(splits)]
         return [split.read(k)[0] for k in range(min(EXAMPLES, len(split)))]
     except UserError:
         if options.dataset:
@@ -87,10 +87,9 @@ def begin_drawing(
     pixels: np.ndarray, classes: tuple[LabelClass, ...], trained: TrainedRun
 ) -> np.ndarray:
     """Turn a picture of the dataset into one to draw on."""
-    config = trained.config
-    (channels, *_), (side, *_) = stored_sides(config)
+    (channels, *_), (side, *_) = stored_sides(trained.options, trained.found)
     side = replace(side, classes=classes) if classes else side
-    pixels = fit_to_size(snap_to_classes(pixels, classes), trained.task.size, config, side)
+    pixels = fit_to_size(snap_to_classes(pixels, classes), trained.task.size, trained.options, side)
     values = tf.constant(to_values(pixels, channels, side))
     return to_pixels(shown_channels(trained.task.begin_drawing(values), side))
 

@@ -7,9 +7,9 @@ paper: table 6 and section 3.3, per-pixel accuracy, per-class accuracy and class
 import numpy as np
 import tensorflow as tf
 
-from image_to_image_translation import CheckedSplit
 from pix2pix.commands.evaluate.metrics import generate_batches
 from pix2pix.commands.open_run import TrainedRun
+from pix2pix.pairs.splits import CheckedSplit
 from pix2pix.pictures.label_maps import classify
 from pix2pix.pictures.pixels import to_pixels
 from pix2pix.pictures.sides import LabelClass
@@ -20,7 +20,7 @@ Classes = tuple[LabelClass, ...]
 
 def target_scores(trained: TrainedRun, split: CheckedSplit) -> dict[str, object]:
     """Measure the generated label maps of a split: scores of all, scores and readings by class."""
-    classes, confusion = trained.config.target.classes, 0
+    classes, confusion = trained.found.target.classes, 0
     for batch in generate_batches(trained, split, range(len(split))):
         confusion += count_readings(batch.targets, batch.generated, classes)
         say_for_now("Counting classes")

@@ -1,31 +1,26 @@
 """evaluate: measure a generator on pairs it was not trained on, and write a report."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from image_to_image_translation import (
-    CheckedSplit,
-    Split,
-    check_options,
-    check_split,
-    checkpoints,
-    find_splits,
-)
+from image_to_image_translation import find_splits
 from pix2pix.commands.evaluate.class_scores import target_scores
 from pix2pix.commands.evaluate.judge import judge_scores, open_judge
 from pix2pix.commands.evaluate.metrics import METRICS, feature_scores, load_inception, measure_pairs
-from pix2pix.commands.evaluate.report import score_tables, write_report
+from pix2pix.commands.evaluate.report import Report, score_tables, write_report
 from pix2pix.commands.open_run import TrainedRun, open_run
 from pix2pix.options.advice import refuse_broken
 from pix2pix.options.commands import Evaluate
 from pix2pix.options.train import DATASETS, Train, dataset_name
+from pix2pix.pairs.splits import CheckedSplit, Split
+from pix2pix.preparation import check_options, check_split
+from pix2pix.runs.checkpoint_files import checkpoints
 from pix2pix.runs.run_page import renew_links
 from pix2pix.talk.errors import UsageError, UserError, first_line
 from pix2pix.talk.lines import say, say_row
-from pix2pix.talk.notebook import Report, live_output
+from pix2pix.talk.notebook import live_output
 
 
 @live_output()
@@ -33,23 +28,23 @@ def evaluate(options: Evaluate) -> Report:
     """Measure a generator and write the report."""
     trained = open_run(options.run)
     chosen = choose_checkpoints(trained, options)
-    config = choose_dataset(trained.config, options)
-    unchecked, _ = find_splits(config)
-    name = choose_split(unchecked, config, options)
-    split = check_split(unchecked[name], name, config)
-    refuse_broken({name: split}, trained.task.unit, config)
+    of_data = choose_dataset(trained, options)
+    unchecked = find_splits(of_data)
+    name = choose_split(unchecked, of_data, options)
+    split = check_split(unchecked[name], name, of_data)
+    refuse_broken({name: split}, of_data)
     known, warnings = count_trained_on(split, trained.folder), []
     if known:
         warnings = [f"{known:,} of these {len(split):,} pairs were trained on: this is no test."]
     judge = open_judge(options.judge, trained, unchecked["train"]) if options.judge else None
     inception = load_inception() if options.fid else None
 
-    say_row("Dataset", f"{dataset_name(config)}: {len(split):,} {name} pairs")
+    say_row("Dataset", f"{dataset_name(of_data)}: {len(split):,} {name} pairs")
     steps, pairs = measure_steps(trained, split, chosen)
     step, mean = list(steps.items())[-1]
     summary = {"run": str(options.run), "split": name, "warnings": warnings}
     summary |= {"size": trained.task.size, "step": step, "mean": mean}
-    if trained.config.target.classes:
+    if trained.found.target.classes:
         summary["labels"] = target_scores(trained, split)
     if judge:
         judged = judge_scores(judge, trained, split)
@@ -65,23 +60,23 @@ def evaluate(options: Evaluate) -> Report:
     return Report(folder, mean)
 
 
-def choose_dataset(config: Train, options: Evaluate) -> Train:
+def choose_dataset(trained: TrainedRun, options: Evaluate) -> Train:
     """Return the run's own options with the pairs that are to be evaluated; check them.
 
     Where archives are fetched from and kept is for the user to say: the run may be a stranger's."""
-    if options.dataset:
-        config = replace(config, dataset=options.dataset, source_dir=None, target_dir=None)
-    known = None if config.source_dir else DATASETS.get(config.dataset)
+    skips = trained.options.skip_broken or options.skip_broken
+    places = {"data_dir": options.data_dir, "mirror": options.mirror}
+    of_data = trained.data_options(options.dataset, skip_broken=skips, **places)
+    known = None if of_data.source_dir else DATASETS.get(of_data.dataset)
     is_fetched = known is not None and known.megabytes > 0
-    if is_fetched and Path(config.data_dir) != Path(options.data_dir) == Train.data_dir:
-        say_row("Careful", f"the run was trained with --data-dir {config.data_dir}; not used here")
-    config = replace(config, skip_broken=config.skip_broken or options.skip_broken)
-    config = replace(config, data_dir=options.data_dir, mirror=options.mirror)
-    check_options(replace(config, source_channels=None, target_channels=None))
-    return config
+    its_own = Path(trained.options.data_dir)
+    if is_fetched and its_own != Path(options.data_dir) == Train.data_dir:
+        say_row("Careful", f"the run was trained with --data-dir {its_own}; not used here")
+    check_options(of_data)
+    return of_data
 
 
-def choose_split(splits: dict[str, Split], config: Train, options: Evaluate) -> str:
+def choose_split(splits: dict[str, Split], of_data: Train, options: Evaluate) -> str:
     """Name the split to evaluate: not the one that was trained on, unless it is asked for."""
     wanted = [options.split] if options.split else ["test", "val"]
     present = [name for name, split in splits.items() if len(split)]
@@ -89,7 +84,7 @@ def choose_split(splits: dict[str, Split], config: Train, options: Evaluate) -> 
         if name in present:
             return name
     raise UserError(
-        f"{dataset_name(config)}: no {' or '.join(wanted)} pairs; --split can be "
+        f"{dataset_name(of_data)}: no {' or '.join(wanted)} pairs; --split can be "
         f"{', '.join(present)}."
     )
 

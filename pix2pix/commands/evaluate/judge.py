@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from image_to_image_translation import CheckedSplit, Split, generate
+from image_to_image_translation import generate
 from pix2pix.commands.evaluate.class_scores import count_readings, label_scores
 from pix2pix.commands.evaluate.metrics import generate_batches
 from pix2pix.commands.open_run import TrainedRun, open_run
+from pix2pix.pairs.splits import CheckedSplit, Split
 from pix2pix.pictures.label_maps import find_classes
 from pix2pix.pictures.sides import LabelClass
 from pix2pix.talk.errors import UserError
@@ -35,16 +36,16 @@ class Judge:
 def open_judge(path: Path, trained: TrainedRun, labels: Split) -> Judge:
     """Open a run as the judge of another, and find the classes in that one's label maps."""
     judge = open_run(path)
-    channels = trained.config.target_channels, trained.config.source_channels
-    judges_channels = judge.config.source_channels, judge.config.target_channels
-    if judge.config.direction == trained.config.direction or judges_channels != channels:
+    channels = trained.found.target_channels, trained.found.source_channels
+    judges_channels = judge.found.source_channels, judge.found.target_channels
+    if judge.found.direction == trained.found.direction or judges_channels != channels:
         raise UserError(
             f"{path}: --judge must be trained on the same pairs in the other direction."
         )
     if judge.task.size != trained.task.size:
         raise UserError(f"{path}: --judge must be trained at the same --image-size.")
     every = max(1, len(labels) // LABEL_MAPS)
-    classes = trained.config.source.classes or find_classes(
+    classes = trained.found.source.classes or find_classes(
         read_sound(labels, range(0, len(labels), every))
     )
     if not classes:

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from image_to_image_translation import CheckedSplit, examples, generate
+from image_to_image_translation import generate, load_examples
 from pix2pix.commands.open_run import TrainedRun
+from pix2pix.pairs.splits import CheckedSplit
 from pix2pix.runs.validation import MEASURES, measure
 from pix2pix.talk.errors import UserError, first_line
 from pix2pix.talk.files import map_ahead
@@ -39,7 +40,7 @@ def generate_batches(
     """Translate some pairs of a split, a batch at a time."""
 
     def read_batch(batch: Sequence[int]) -> tuple[Sequence[int], tf.Tensor, tf.Tensor]:
-        return batch, *examples(split, batch, trained.config)
+        return batch, *load_examples(split, batch, trained.options, trained.found)
 
     batches = [numbers[begin : begin + BATCH] for begin in range(0, len(numbers), BATCH)]
     for batch, sources, targets in map_ahead(read_batch, batches, 4):

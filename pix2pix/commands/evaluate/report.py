@@ -4,18 +4,20 @@ import base64
 import csv
 import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.figure
 import tensorflow as tf
 from PIL import Image
 
-from image_to_image_translation import CheckedSplit
 from pix2pix.commands.evaluate.metrics import METRICS, generate_batches
 from pix2pix.commands.open_run import TrainedRun
-from pix2pix.options.train import SettledTrain
+from pix2pix.options.found import Found
+from pix2pix.pairs.splits import CheckedSplit
 from pix2pix.pictures.pixels import shown_parts, to_pixels
 from pix2pix.runs.pages import fill_page
+from pix2pix.runs.run_folder import Folder
 from pix2pix.talk.files import replace_when_complete, write_text
 
 SHOWN = 200  # pairs at most, which a browser shows with ease
@@ -23,6 +25,18 @@ NOT_THE_PAPERS_FID = (
     "On the InceptionV3 that comes with Keras (ImageNet weights), not on the network of 2015 that "
     "papers use: compare these figures only with each other."
 )
+
+
+@dataclass(frozen=True)
+class Report(Folder):
+    """The report of an evaluation, and the mean of each metric."""
+
+    metrics: dict[str, float]
+
+    def _repr_html_(self) -> str:
+        """Write the metrics as a table."""
+        rows = [f"<tr><th>{name}</th><td>{x:.4g}</td></tr>" for name, x in self.metrics.items()]
+        return f"<table>{''.join(rows)}</table>"
 
 
 def write_report(folder: Path, summary: dict, trained: TrainedRun, split: CheckedSplit) -> None:
@@ -36,7 +50,7 @@ def write_report(folder: Path, summary: dict, trained: TrainedRun, split: Checke
     writer.writeheader()
     writer.writerows(summary["pairs"])
     rows, titles = rows_with_pictures(summary["pairs"], trained, split)
-    content = page_content(summary, rows, titles, plot) | {"legends": legends(trained.config)}
+    content = page_content(summary, rows, titles, plot) | {"legends": legends(trained.found)}
     write_text(folder / "metrics.json", json.dumps(summary, indent=2) + "\n")
     write_text(folder / "metrics.csv", table.getvalue())
     write_text(folder / "index.html", fill_page("results.html", content))
@@ -62,7 +76,7 @@ def rows_with_pictures(
     """Return the worst and the best pairs by SSIM, each with its pictures, and their titles."""
     ranked = sorted(range(len(rows)), key=lambda k: rows[k]["ssim"])
     chosen = ranked if len(rows) <= SHOWN else ranked[: SHOWN // 2] + ranked[-SHOWN // 2 :]
-    source, target = trained.config.source, trained.config.target
+    source, target = trained.found.source, trained.found.target
     with_pictures = []
     for batch in generate_batches(trained, split, chosen):
         columns = shown_parts("Input", batch.sources, source)
@@ -114,9 +128,9 @@ def page_content(summary: dict, rows: list[dict], titles: list[str], plot: str) 
     }
 
 
-def legends(config: SettledTrain) -> dict[str, list[dict]]:
+def legends(found: Found) -> dict[str, list[dict]]:
     """Return the classes of label maps, by the title of their pictures."""
-    sides = {"Classes of the input": config.source, "Classes of the target": config.target}
+    sides = {"Classes of the input": found.source, "Classes of the target": found.target}
     return {
         title: [{"name": label.name, "colour": label.colour} for label in side.classes]
         for title, side in sides.items()

@@ -15,15 +15,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from image_to_image_translation import build_generator, generate, save_generator
+from image_to_image_translation import generate
 from pix2pix.commands.export.page import complete_page
 from pix2pix.commands.export.picture_signature import picture_function, translates_whole_pictures
 from pix2pix.commands.import_weights import authors_name, to_pytorch
 from pix2pix.commands.open_run import TrainedRun, open_run
-from pix2pix.networks.devices import compute_in
 from pix2pix.options.commands import Export
-from pix2pix.options.train import SettledTrain, picture_size, run_folder
+from pix2pix.options.found import Found
+from pix2pix.options.saved import write_run
 from pix2pix.pictures.sides import Side
+from pix2pix.runs.generator_file import save_generator
 from pix2pix.runs.pages import PAGES
 from pix2pix.runs.run_page import renew_links
 from pix2pix.talk.errors import UsageError, UserError
@@ -76,7 +77,7 @@ def export(options: Export) -> Path:
     if smaller and not any(FORMATS[name].has_smaller for name in options.formats):
         raise UsageError("--half and --int8 are for onnx and litert; name one with --formats.")
     folder.mkdir(parents=True, exist_ok=True)
-    generator = rebuild_generator(trained, options.run)
+    generator = trained.generator
     sections, written = card_sections(trained), {}
     for name in options.formats:
         written[name] = write_checked(name, sections[name], generator, trained, folder, options)
@@ -86,33 +87,13 @@ def export(options: Export) -> Path:
     return folder
 
 
-def rebuild_generator(trained: TrainedRun, run: Path) -> keras.Model:
-    """Build the generator of a run anew, and refuse a run whose options make another network.
-
-    It is first built in a graph, where weights take no memory, however many they are."""
-    theirs = [weight.shape for weight in trained.generator.weights]
-    with compute_in("float32"):
-        with tf.Graph().as_default():
-            ours = [weight.shape for weight in build_generator(trained.config).weights]
-        if ours == theirs:
-            generator = build_generator(trained.config)
-            generator.set_weights(trained.generator.get_weights())
-            expected = trained.generator(trained.example, training=False).numpy()
-            difference, _ = compare(generator(trained.example, training=False).numpy(), expected)
-            if difference <= EXACT:
-                return generator
-    raise UserError(
-        f"{run}: its options make another network than it has (task, generator_filters, depth, "
-        "normalization, upsampling or padding)."
-    )
-
-
 # --- Formats --------------------------------------------------------------------------------------
 
 
 def write_keras(generator: keras.Model, trained: TrainedRun, path: Path, options: Export) -> None:
     """Write another generator.keras."""
-    save_generator(generator, trained.settings, trained.example, path)
+    run = write_run(trained.options, trained.found, trained.step)
+    save_generator(generator, run, trained.example, path)
 
 
 def signature_function(generator: keras.Model) -> Callable:
@@ -303,24 +284,24 @@ def card_sections(trained: TrainedRun) -> dict[str, str]:
 
 def card_values(trained: TrainedRun) -> dict[str, object]:
     """Return what stands in the place of `<name>` in the model card."""
-    config, (height, width) = trained.config, trained.task.size
+    options, found, (height, width) = trained.options, trained.found, trained.task.size
     norm = "F.instance_norm(x, weight=scale, bias=shift)"
-    if config.normalization == "batch":
+    if options.normalization == "batch":
         mean, variance = (f'weights[f"{{name}}.running_{kind}"]' for kind in ("mean", "var"))
         norm = f"F.batch_norm(x, {mean}, {variance}, scale, shift)"
     return {
-        "run": config.name or run_folder(config).name,
+        "run": options.name or options.run_folder.name,
         "step": f"{trained.step:,}",
         "height": height,
         "width": width,
-        "source_channels": config.source_channels,
-        "target_channels": config.target_channels,
-        "read_source": read_source_code(config),
-        "save_generated": save_generated_code(config.target),
-        "values": "pixels / 127.5 - 1" if is_photo(config.source) else "what the code below makes",
+        "source_channels": found.source_channels,
+        "target_channels": found.target_channels,
+        "read_source": read_source_code(found, height, width),
+        "save_generated": save_generated_code(found.target),
+        "values": "pixels / 127.5 - 1" if is_photo(found.source) else "what the code below makes",
         "source_note": describe_source(trained),
         "normalise": norm,
-        "authors": authors_name(config),
+        "authors": authors_name(options, found),
     }
 
 
@@ -332,7 +313,7 @@ def is_photo(side: Side) -> bool:
 def describe_source(trained: TrainedRun) -> str:
     """Return what the model card says about the source, and about labels."""
     notes = [trained.task.note]
-    for title, side in (("source", trained.config.source), ("result", trained.config.target)):
+    for title, side in (("source", trained.found.source), ("result", trained.found.target)):
         if side.parts:
             parts = ", ".join(f"{part.name} ({part.channels})" for part in side.parts)
             notes.append(f"The channels of a {title} are {parts}.")
@@ -342,9 +323,9 @@ def describe_source(trained: TrainedRun) -> str:
     return " ".join(filter(None, notes))
 
 
-def read_source_code(config: SettledTrain) -> str:
+def read_source_code(found: Found, height: int, width: int) -> str:
     """Return the code of the model card that makes a `source` of a file."""
-    (height, width), channels, side = picture_size(config), config.source_channels, config.source
+    channels, side = found.source_channels, found.source
     shape = f".reshape(1, {height}, {width}, {channels})"
     if is_photo(side):
         method = "NEAREST" if side.classes else "BILINEAR"

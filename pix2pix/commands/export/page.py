@@ -90,7 +90,7 @@ MOST_OF_A_FILE = 50_000_000  # bytes of weights; web hosts refuse files from 100
 
 def complete_page(folder: Path, trained: TrainedRun, options: Export) -> None:
     """Make a page of a folder in which there is a generator.onnx."""
-    target = trained.config.target
+    target = trained.found.target
     if target.measured or target.ranges:
         raise UserError("page: results of this run are measurements. Choose another format.")
     drawings = find_drawings(trained, Draw(options.run, data_dir=options.data_dir))
@@ -103,7 +103,7 @@ def complete_page(folder: Path, trained: TrainedRun, options: Export) -> None:
     content["model"] = {
         "generator": describe(measure_file(generator), ""),
         "weights": [describe(measure_file(path), "") for path in folder.glob(WEIGHTS.format("*"))],
-        "channels": trained.config.source_channels,
+        "channels": trained.found.source_channels,
         "runtimes": add_runtimes(folder, options.runtime),
     }
     write_text(folder / "index.html", fill_page("draw.html", content))

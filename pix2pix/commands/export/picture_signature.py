@@ -14,9 +14,9 @@ from pix2pix.pictures.sides import PHOTOS
 
 def translates_whole_pictures(trained: TrainedRun) -> bool:
     """Tell whether a picture is translated in one piece, so that a plain function can do it."""
-    config = trained.config
-    of_photos = config.source == config.target == PHOTOS
-    in_one = config.fit == "stretch" and not config.crop and not trained.task.keeps_resolution
+    options = trained.options
+    of_photos = trained.found.source == trained.found.target == PHOTOS
+    in_one = options.fit == "stretch" and not options.crop and not trained.task.keeps_resolution
     return of_photos and in_one
 
 
@@ -47,9 +47,9 @@ class PictureTranslator:
         image = self.generator(self.to_source(small)[None], training=False)[0]
         image = tf.image.resize(image, tf.shape(weighted)[:2], "bicubic", antialias=True)
         image = self.trained.task.restore_source(image, self.to_source(weighted))
-        full = 2**self.trained.target_bits - 1
+        full = 2**self.trained.found.target_bits - 1
         pixels = tf.clip_by_value(tf.round((image + 1) * (full / 2)), 0, full)
-        return tf.io.encode_png(tf.cast(pixels, f"uint{self.trained.target_bits}"))
+        return tf.io.encode_png(tf.cast(pixels, f"uint{self.trained.found.target_bits}"))
 
     def decode(self, encoded: tf.Tensor) -> tf.Tensor:
         """Decode a picture to [height, width, 4]: RGB multiplied by alpha, and alpha."""
@@ -68,7 +68,7 @@ class PictureTranslator:
     def to_source(self, weighted: tf.Tensor) -> tf.Tensor:
         """Turn a decoded picture into the source that the generator gets, from -1 to 1."""
         colour, alpha = weighted[..., :3], weighted[..., 3:]
-        channels, task = self.trained.config.source_channels, self.trained.task
+        channels, task = self.trained.found.source_channels, self.trained.task
         if channels == 4:
             unweighted = tf.math.divide_no_nan(colour, alpha)
             return task.prepare(2 * tf.concat([unweighted, alpha], axis=-1) - 1)

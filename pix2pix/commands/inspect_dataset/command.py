@@ -10,20 +10,11 @@ import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 from image_to_image_translation import (
-    CheckedSplit,
-    Split,
-    check_layout,
-    check_options,
-    check_splits,
     concatenate_pair,
-    draw_panel,
-    examples,
     find_splits,
     jitter,
+    load_examples,
     load_for_jitter,
-    settle_pictures,
-    some_pictures,
-    task_of,
 )
 from pix2pix.commands.inspect_dataset.pair_checks import (
     PairMeasures,
@@ -37,11 +28,16 @@ from pix2pix.options.advice import (
     refuse_broken,
     warn_of_resizing,
 )
-from pix2pix.options.train import DATASETS, Inspect, SettledTrain, dataset_name, run_folder
+from pix2pix.options.found import Found
+from pix2pix.options.train import DATASETS, Inspect, dataset_name
+from pix2pix.pairs.splits import CheckedSplit, Split
+from pix2pix.pairs.tasks import TASKS
 from pix2pix.pictures.label_maps import find_classes
+from pix2pix.pictures.panels import draw_panel
 from pix2pix.pictures.picture_files import ARRAY_SUFFIXES
 from pix2pix.pictures.pixels import Kind, describe_channels, shown_parts
 from pix2pix.pictures.sides import LabelClass
+from pix2pix.preparation import check_layout, check_options, check_splits, settle, some_pictures
 from pix2pix.talk.errors import UserError
 from pix2pix.talk.files import replace_when_complete
 from pix2pix.talk.lines import say_row
@@ -63,37 +59,37 @@ def inspect_dataset(options: Inspect) -> Path:
 
     Return the path of that contact sheet."""
     check_options(options)
-    unchecked, direction = find_splits(options)
+    unchecked = find_splits(options)
     measured = {name: MeasuredSplit(**vars(split)) for name, split in unchecked.items()}
     splits = check_splits(measured, options)
-    task = task_of(options)
+    unit = TASKS[options.task].unit
     for name, split in splits.items():
         about = f": {describe_pictures(split)}" if split.pairs else ""
-        say_row(name, f"{len(split):,} {task.unit}{about}")
+        say_row(name, f"{len(split):,} {unit}{about}")
     problems = [problem for split in splits.values() for problem in split.problems]
     for problem in problems:
         say_row("Broken", problem)
     pairs = splits["train"]
     if not pairs.pairs:
-        refuse_broken(splits, task.unit, options)
+        refuse_broken(splits, options)
 
     if flags := describe_changes(options):
         say_row("Options", flags)
-    config, _ = settle_pictures(options, direction, pairs)
-    say_row("Direction", describe_direction(pairs.pairs[0].files, task, config))
-    warn_of_resizing(pairs.sizes, pairs.resized, task.unit, config)
+    found = settle(options, pairs)
+    say_row("Direction", describe_direction(pairs.pairs[0].files, options, found))
+    warn_of_resizing(pairs.sizes, pairs.resized, options)
     say_findings({name: measured[name].list_measures(splits[name]) for name in splits}, options)
-    sheet = run_folder(config).with_name(f"{run_folder(config).name}-inspect.png")
+    sheet = options.run_folder.with_name(f"{options.run_folder.name}-inspect.png")
     sheet.parent.mkdir(parents=True, exist_ok=True)
-    draw_panel(sheet, contact_sheet(pairs, config))
-    add_legend(sheet, find_labels(pairs, config))
+    draw_panel(sheet, contact_sheet(pairs, options, found))
+    add_legend(sheet, find_labels(pairs, options, found))
     say_row("Saved", f"{sheet}, what the network sees")
-    if problems and not config.skip_broken:
+    if problems and not options.skip_broken:
         raise UserError(
-            f"{dataset_name(config)}: {len(problems):,} broken, see above. Mend or remove them, or "
-            "train without them with --skip-broken."
+            f"{dataset_name(options)}: {len(problems):,} broken, see above. Mend or remove them, "
+            "or train without them with --skip-broken."
         )
-    check_layout(pairs, config)
+    check_layout(pairs, options)
     return sheet
 
 
@@ -116,7 +112,7 @@ class MeasuredSplit(Split):
 
 def say_findings(measures: dict[str, list[PairMeasures]], options: Inspect) -> None:
     """Print what may spoil a training, or that there is nothing of the kind."""
-    unit = task_of(options).unit
+    unit = TASKS[options.task].unit
     findings = list(describe_findings(measures, unit))
     for label, text in findings:
         say_row(label, text)
@@ -157,12 +153,14 @@ def describe_kind(kind: Kind) -> str:
     return name if kind.bits == 8 else f"{name} {kind.bits}-bit"
 
 
-def find_labels(split: CheckedSplit, config: SettledTrain) -> dict[str, tuple[LabelClass, ...]]:
+def find_labels(
+    split: CheckedSplit, options: Inspect, found: Found
+) -> dict[str, tuple[LabelClass, ...]]:
     """Say which sides are label maps, trained on as such or not; return their classes."""
-    if task_of(config).from_photos:
+    if TASKS[options.task].from_photos:
         return {}
     legends = {}
-    for place, (title, side) in enumerate((("source", config.source), ("target", config.target))):
+    for place, (title, side) in enumerate((("source", found.source), ("target", found.target))):
         classes = side.classes or find_classes(some_pictures(split, place))
         if not classes:
             continue
@@ -197,17 +195,20 @@ def add_legend(sheet: Path, legends: dict[str, tuple[LabelClass, ...]]) -> None:
         whole.save(temporary, "png")
 
 
-def contact_sheet(split: CheckedSplit, config: SettledTrain) -> dict[str, tf.Tensor]:
+def contact_sheet(split: CheckedSplit, options: Inspect, found: Found) -> dict[str, tf.Tensor]:
     """Return the columns of the sheet: the first pairs as they are, and several draws of each."""
     numbers = range(min(ROWS, len(split)))
-    sources, targets = examples(split, numbers, config)
-    columns = shown_parts("Source", sources, config.source)
-    columns |= shown_parts("Target", targets, config.target)
+    sources, targets = load_examples(split, numbers, options, found)
+    columns = shown_parts("Source", sources, found.source)
+    columns |= shown_parts("Target", targets, found.target)
     for draw in DRAWS:
-        stacked = [concatenate_pair(load_for_jitter(split, k, config), config) for k in numbers]
-        drawn = [jitter(pair, config, [draw, k]) for k, pair in zip(numbers, stacked, strict=True)]
+        drawn = []
+        for k in numbers:
+            pictures = load_for_jitter(split, k, options, found)
+            pair = concatenate_pair(pictures, options, found)
+            drawn.append(jitter(pair, options, found, [draw, k]))
         sources, targets = zip(*drawn, strict=True)
-        drawn_parts = shown_parts("source", np.stack(sources), config.source)
-        drawn_parts |= shown_parts("target", np.stack(targets), config.target)
+        drawn_parts = shown_parts("source", np.stack(sources), found.source)
+        drawn_parts |= shown_parts("target", np.stack(targets), found.target)
         columns |= {f"Draw {draw}, {title}": values for title, values in drawn_parts.items()}
     return columns

@@ -16,6 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pix2pix.commands.open_run import TrainedRun, open_run, prepare_source
+from pix2pix.commands.translate.picture_files import PictureFiles
 from pix2pix.commands.translate.video import frame_rate, is_video, read_frames, write_frames
 from pix2pix.commands.translate.windows import (
     Job,
@@ -49,7 +50,7 @@ from pix2pix.talk.files import (
     replace_when_complete,
 )
 from pix2pix.talk.lines import say_row
-from pix2pix.talk.notebook import PictureFiles, live_output
+from pix2pix.talk.notebook import live_output
 from pix2pix.talk.progress import say_progress
 
 
@@ -138,7 +139,7 @@ def real_path(path: Path) -> Path:
 
 def find_jobs(options: Translate, trained: TrainedRun) -> list[Job]:
     """List the inputs and where their results go, no two to the same place."""
-    parts, names, partners = trained.config.source.parts, options.inputs, {}
+    parts, names, partners = trained.found.source.parts, options.inputs, {}
     if parts and len(names) == len(parts):
         partners, names = find_partners(options), names[:1]
     jobs, owners, inputs = [], {}, find_inputs(names, options.output)
@@ -188,7 +189,7 @@ def result_paths(path: Path, name: Path, trained: TrainedRun, options: Translate
     if names_a_file(options.output):
         result = options.output
     elif options.format != "same" and not is_video(path):
-        deep = trained.target_bits == 32 or trained.config.target_channels > 4
+        deep = trained.found.target_bits == 32 or trained.found.target_channels > 4
         too_deep = deep and options.format == "png" and not options.side_by_side
         suffix = "tif" if too_deep else options.format
         result = result.with_suffix(f".{suffix}")
@@ -212,7 +213,7 @@ def translate_pictures(jobs: list[Job], trained: TrainedRun, options: Translate)
     def write(made: tuple[Loaded, list[np.ndarray]]) -> UserError | None:
         loaded, images = made
         pictures = finish_pictures(loaded, images, trained, options)
-        as_measurements = trained.config.target.measured and not options.side_by_side
+        as_measurements = trained.found.target.measured and not options.side_by_side
         like = None if options.side_by_side else loaded.job.path  # where on earth it lies
         for path, pixels in zip(loaded.job.results, pictures, strict=True):
             try:
@@ -288,7 +289,7 @@ def is_huge_job(job: Job, trained: TrainedRun, options: Translate) -> bool:
     """Tell whether a picture, or its result, is too large for the memory, and may be written row by
     row: alone, at its resolution, and as a PNG."""
     alone = not (options.samples or options.side_by_side or options.pairs or job.partners)
-    alone = alone and trained.config.target == PHOTOS
+    alone = alone and trained.found.target == PHOTOS
     is_png = job.results[0].suffix.lower() == ".png"
     if not (alone and is_png and keeps_resolution(trained, options)):
         return False
@@ -300,7 +301,7 @@ def translate_huge(job: Job, trained: TrainedRun, options: Translate) -> None:
     """Translate a picture of which neither all pixels nor all those of its result are in memory."""
     loaded, result = load_picture(job, trained, options), job.results[0]
     height, width = (side * trained.task.zoom for side in loaded.pixels.shape[:2])
-    shape = (height, width, trained.config.target_channels)
+    shape = (height, width, trained.found.target_channels)
 
     def finished_rows() -> Iterator[np.ndarray]:
         for rows in generate_rows([loaded], trained, options):
@@ -311,7 +312,7 @@ def translate_huge(job: Job, trained: TrainedRun, options: Translate) -> None:
     try:
         result.parent.mkdir(parents=True, exist_ok=True)
         with replace_when_complete(result) as temporary:
-            write_png_rows(temporary, shape, trained.target_bits, finished_rows())
+            write_png_rows(temporary, shape, trained.found.target_bits, finished_rows())
     except OSError as error:
         raise explain_unwritten(result, error) from error
 
@@ -321,14 +322,14 @@ def translate_huge(job: Job, trained: TrainedRun, options: Translate) -> None:
 
 def load_picture(job: Job, trained: TrainedRun, options: Translate) -> Loaded:
     """Read a picture, or the source half of a pair, or the pictures that make a source."""
-    files, config = (job.path, *job.partners), trained.config
+    files, found = (job.path, *job.partners), trained.found
     if job.partners:
         pixels = stack_channels(files, [read_whole(file, options.max_pixels) for file in files])
     else:
         pictures = read_pair(files, options.pairs, options.max_pixels)
-        pixels = pictures[-1 if config.direction == "BtoA" else 0]
-    pixels = snap_to_classes(pixels, config.source.classes)
-    problem = problem_with(pixels, config.source_channels, config.source)
+        pixels = pictures[-1 if found.direction == "BtoA" else 0]
+    pixels = snap_to_classes(pixels, found.source.classes)
+    problem = problem_with(pixels, found.source_channels, found.source)
     if problem := problem or trained.task.problem_with(pixels):
         raise UserError(f"{job.path}: {problem}.")
     return load_pixels(job, pixels, trained, options)
@@ -336,17 +337,17 @@ def load_picture(job: Job, trained: TrainedRun, options: Translate) -> Loaded:
 
 def load_pixels(job: Job, pixels: np.ndarray, trained: TrainedRun, options: Translate) -> Loaded:
     """Bring a picture to the size at which it is translated, and choose its windows."""
-    config, zoom, (height, width) = trained.config, trained.task.zoom, pixels.shape[:2]
+    side, zoom, (height, width) = trained.found.source, trained.task.zoom, pixels.shape[:2]
     window = window_size(trained)
     if keeps_resolution(trained, options):
         lacking = [(0, max(0, window[0] - height)), (0, max(0, window[1] - width)), (0, 0)]
         seen = np.pad(pixels, lacking, "symmetric") if np.any(lacking) else pixels
-    elif config.fit == "crop":  # windows cover also what the training would have cut off
+    elif trained.options.fit == "crop":  # windows cover also what the training would have cut off
         scale = max(window[0] / height, window[1] / width)
         size = max(window[0], round(scale * height)), max(window[1], round(scale * width))
-        seen = resize(pixels, size, side=config.source)
+        seen = resize(pixels, size, side=side)
     else:
-        seen = resize(pixels, window, side=config.source)
+        seen = resize(pixels, window, side=side)
     rows = place_windows(seen.shape[0], window[0], zoom)
     columns = place_windows(seen.shape[1], window[1], zoom)
     return Loaded(job, pixels, seen, rows, columns)
@@ -354,14 +355,14 @@ def load_pixels(job: Job, pixels: np.ndarray, trained: TrainedRun, options: Tran
 
 def keeps_resolution(trained: TrainedRun, options: Translate) -> bool:
     """Tell whether pictures keep their resolution, which is what some trainings have seen."""
-    return options.native or trained.config.crop or trained.task.keeps_resolution
+    return options.native or trained.options.crop or trained.task.keeps_resolution
 
 
 def looks_like_pair(pixels: np.ndarray, trained: TrainedRun) -> bool:
     """Tell whether a picture has the shape of the side-by-side pairs the run was trained on."""
-    if not trained.pair_shape:
+    if not trained.found.pair_shape:
         return False
-    height, width = trained.pair_shape
+    height, width = trained.found.pair_shape
     return abs(pixels.shape[1] / pixels.shape[0] * height / width - 1) < 0.02
 
 
@@ -369,7 +370,7 @@ def finish_pictures(
     loaded: Loaded, images: list[np.ndarray], trained: TrainedRun, options: Translate
 ) -> list[np.ndarray]:
     """Make what is written of what was generated of a picture."""
-    source, target = trained.config.source, trained.config.target
+    source, target = trained.found.source, trained.found.target
     images = [bring_to_full_size(image, loaded, trained, options) for image in images]
     if not options.side_by_side:
         return images
@@ -392,7 +393,7 @@ def bring_to_full_size(
 ) -> np.ndarray:
     """Bring a result to the size of its input, with what its task keeps of that in full detail."""
     height, width = (side * trained.task.zoom for side in loaded.pixels.shape[:2])
-    target, bits = trained.config.target, trained.target_bits
+    target, bits = trained.found.target, trained.found.target_bits
     if target.classes and options.labels == "exact":
         image = snap_to_classes(image, target.classes)
     elif target.classes:

@@ -143,9 +143,9 @@ class Canvas:
 
     def __init__(self, loaded: Loaded, trained: TrainedRun) -> None:
         self.loaded, self.zoom = loaded, trained.task.zoom
-        self.bits, self.side = trained.target_bits, trained.config.target
+        self.bits, self.side = trained.found.target_bits, trained.found.target
         self.height, width = result_size(loaded, trained)
-        channels = trained.config.target_channels
+        channels = trained.found.target_channels
         self.strip = np.zeros((trained.task.size[0], width, channels), np.float32)
         self.begin = 0  # of the strip, in the result
         self.missing = len(loaded.rows) * len(loaded.columns)

@@ -1,0 +1,335 @@
+"""What the pictures of a dataset decide before a training: find (the script) → check → settle.
+
+Every pair is read once, so that a broken file is found now and not at step 7,213. What the sound
+ones are like and mean, together with the options, is a `Found`.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from pix2pix.options.advice import refuse_broken, refuse_single_pictures
+from pix2pix.options.checks import check_train, require
+from pix2pix.options.found import Found
+from pix2pix.options.saved import (
+    older_options,
+    read_run,
+    refuse_another_run,
+    refuse_other_networks,
+    report_changes,
+    sides_of_older,
+    write_run,
+)
+from pix2pix.options.train import DATASETS, Train
+from pix2pix.pairs.augment import check_augment
+from pix2pix.pairs.pair_folders import FilePair, FoundPairs
+from pix2pix.pairs.splits import CheckedSplit, Pair, Split, mix
+from pix2pix.pairs.tasks import TASKS, Task
+from pix2pix.pictures.label_maps import are_among, find_classes, read_classes
+from pix2pix.pictures.pixels import Kind, find_ranges, kind_of
+from pix2pix.pictures.sides import Side
+from pix2pix.runs.checkpoint_files import checkpoints
+from pix2pix.talk.errors import UsageError, UserError
+from pix2pix.talk.files import map_ahead, write_text
+from pix2pix.talk.progress import is_due, say_progress
+
+PICTURES_ASKED = 100  # about classes and ranges: at least, or all where there are fewer
+
+
+# --- Options, task and order ----------------------------------------------------------------------
+
+
+def task_of(options: Train, direction: str | None) -> Task:
+    """Return the task of a training: it knows how source and target are made."""
+    return TASKS[options.task](options.picture_size, options.scale, direction == "BtoA")
+
+
+def check_options(options: Train) -> None:
+    """Refuse options that make no sense, by themselves or for the task."""
+    check_train(options)
+    task = task_of(options, options.direction)
+    if not task.can_turn_round:
+        require(options.direction != "BtoA", options, "direction", "AtoB with this --task")
+    if task.divides_size:
+        divides = math.gcd(*task.size) % options.scale == 0
+        require(divides, options, "scale", "at least 2 and divide the image size")
+    if task.from_photos:
+        require(not options.source_channels, options, "source_channels", "left to --task")
+        require(not options.target_channels, options, "target_channels", "left to --task")
+        require(options.labels == "none", options, "labels", "none with this --task")
+        require(options.range != ("each",), options, "range", "auto or LOW HIGH with this --task")
+
+
+def usual_direction(options: Train) -> Literal["AtoB", "BtoA"]:
+    """Return the direction of a dataset known by name; of all others, AtoB."""
+    known = None if options.source_dir else DATASETS.get(options.dataset)
+    return known.direction if known else "AtoB"
+
+
+def choose_direction(options: Train) -> Literal["AtoB", "BtoA"]:
+    """Return which half of a pair becomes which: as asked, or as is usual."""
+    if options.direction:
+        return options.direction
+    return "AtoB" if TASKS[options.task].from_photos else usual_direction(options)
+
+
+def choose_order(options: Train) -> tuple[int, ...]:
+    """Choose which of the pictures A and B of a pair are read: the source and then the target, or
+    of a task the photo alone."""
+    if TASKS[options.task].from_photos:  # the usual target of a pair is the photo
+        return (0,) if usual_direction(options) == "BtoA" else (-1,)
+    return (1, 0) if choose_direction(options) == "BtoA" else (0, 1)
+
+
+def in_order(found: dict[str, FoundPairs], options: Train) -> dict[str, Split]:
+    """Turn the pairs that were found into splits, which know in what order to read a pair."""
+    order = choose_order(options)
+    return {name: Split(there.pairs, order, there.problems) for name, there in found.items()}
+
+
+# --- Checking every pair --------------------------------------------------------------------------
+
+
+class CheckedPair(NamedTuple):
+    """What the check finds out about a sound pair."""
+
+    size: tuple[int, int]
+    kinds: tuple[Kind, ...]
+    is_resized: bool  # whether the source is brought to the size of the target
+
+
+def check_pair(split: Split, k: int, options: Train) -> CheckedPair | UserError:
+    """Read pair k of a split; return what it is like, or what is wrong with it."""
+    try:
+        pictures = split.read(k)
+        check_large_enough(pictures[-1], split.pairs[k], options)
+    except UserError as error:
+        return error
+    size = pictures[-1].shape[:2]
+    return CheckedPair(size, tuple(map(kind_of, pictures)), pictures[0].shape[:2] != size)
+
+
+def check_large_enough(pixels: np.ndarray, pair: Pair, options: Train) -> None:
+    """Refuse a picture from which --crop cannot cut the image size."""
+    height, width = options.picture_size
+    if options.crop and (pixels.shape[0] < height or pixels.shape[1] < width):
+        shape = "×".join(map(str, pixels.shape[:2]))
+        raise UserError(f"{pair.files[0]}: {shape} is too small to cut {height}×{width} from it")
+
+
+def check_split(split: Split, name: str, options: Train) -> CheckedSplit:
+    """Read every pair of a split; return the sound ones, and what they are like."""
+    numbers, problems, resized = [], list(split.problems), 0
+    sizes: Counter[tuple[int, int]] = Counter()
+    kinds: Counter[tuple[Kind, ...]] = Counter()
+    outcomes = map_ahead(lambda k: check_pair(split, k, options), range(len(split)))
+    for k, outcome in enumerate(outcomes):
+        if is_due(k + 1, 100, len(split)):
+            say_progress(f"Checking {name}", k + 1, len(split), f"{k + 1:,} of {len(split):,}")
+        if isinstance(outcome, UserError):
+            problems.append(str(outcome))
+            continue
+        numbers.append(k)
+        sizes[outcome.size] += 1
+        kinds[outcome.kinds] += 1
+        resized += outcome.is_resized
+    return CheckedSplit(
+        pairs=[split.pairs[k] for k in numbers],
+        order=split.order,
+        problems=problems,
+        found_pairs=split.fingerprint,
+        numbers=numbers,
+        sizes=sizes,
+        kinds=kinds,
+        resized=resized,
+    )
+
+
+def check_splits(splits: dict[str, Split], options: Train) -> dict[str, CheckedSplit]:
+    """Check all splits of a dataset."""
+    return {name: check_split(split, name, options) for name, split in splits.items()}
+
+
+def check_layout(split: CheckedSplit, options: Train) -> None:
+    """Refuse to cut pictures into halves that do not look like pairs, unless told to."""
+    pair = split.pairs[0]
+    in_halves = isinstance(pair, FilePair) and pair.side_by_side
+    if in_halves and options.layout == "auto" and options.dataset not in DATASETS:
+        refuse_single_pictures(split.sizes, options.dataset)
+
+
+# --- What pictures mean ---------------------------------------------------------------------------
+
+
+def some_pictures(split: CheckedSplit, place: int) -> Iterator[np.ndarray]:
+    """Read some pictures of a split: the sources at place 0 and the targets at 1, or the photos."""
+    every = max(1, len(split) // PICTURES_ASKED)
+    for pictures in map_ahead(split.read, range(0, len(split), every), count=4):
+        yield pictures[place]
+
+
+def find_sides(split: CheckedSplit, options: Train) -> list[Side]:
+    """Find out what the pictures of a split mean: classes, or more than can be seen."""
+    titles, sides = ("source", "target"), []
+    from_photos, older = TASKS[options.task].from_photos, sides_of_older(options)
+    for place, (title, side) in enumerate(zip(titles, split.describe(), strict=False)):
+        some = partial(some_pictures, split, place)
+        side = with_classes(side, some(), options.classes, title, options.labels)
+        side = with_older_classes(side, older[place])
+        bits = max(kinds[place].bits for kinds in split.kinds)
+        words = options.range or (("auto",) if bits == 32 and from_photos else ())
+        sides.append(with_ranges(side, some(), words, title, bits))
+    return sides
+
+
+def with_classes(
+    side: Side, pictures: Iterable[np.ndarray], file: Path | None, title: str, labels: str
+) -> Side:
+    """Return a side with classes if `labels` says that it has some or, at auto, it looks so."""
+    if labels not in (title, "both", "auto") or (labels == "auto" and side.parts):
+        return side
+    if side.parts:
+        raise UserError(f"--labels {labels}: {title}s of several pictures cannot be label maps.")
+    found = find_classes(pictures) if labels == "auto" or not file else ()
+    classes = read_classes(file) if file and (found or labels != "auto") else found
+    if not classes and labels != "auto":
+        raise UserError(
+            f"--labels {labels}: the {title}s have no few even colours that could be classes. "
+            "List them in a file for --classes, or train with --labels none (and the recipe "
+            "crisp instead of crisp-labels)."
+        )
+    return replace(side, classes=classes, measured=False) if classes else side
+
+
+def with_older_classes(side: Side, older: Side) -> Side:
+    """Return a side with the classes of an older run, in their order, if it has no others.
+
+    The order in which classes are found is another in other pictures, and each is a channel of the
+    networks."""
+    return replace(side, classes=older.classes) if are_among(side.classes, older.classes) else side
+
+
+def with_ranges(
+    side: Side,
+    pictures: Iterable[np.ndarray],
+    words: tuple[str, ...],
+    title: str,
+    bits: int,
+) -> Side:
+    """Return a side with the numbers that are black and white, as the words of --range say.
+
+    Photos of 8 bits, and of 16 without such words, have their whole range."""
+    if side.classes or (bits == 8 and not side.measured):
+        return side
+    if not words and side.measured:
+        words = ("each",) if bits == 32 else ("0", str(2**bits - 1))
+    if not words:
+        return side
+    if words[0] in ("auto", "each"):
+        return replace(side, ranges=find_ranges(pictures, words[0] == "each"))
+    numbers = [float(word) for word in words]
+    low, high = numbers[-2:] if title == "target" else numbers[:2]
+    return replace(side, ranges=((low, high),))
+
+
+# --- Settling -------------------------------------------------------------------------------------
+
+
+def settle_kind(kinds: Sequence[Kind], side: Side) -> Kind:
+    """Return the kind that all pictures of a side are brought to: the most that any of them has."""
+    channels, bits = {kind.channels for kind in kinds}, max(kind.bits for kind in kinds)
+    if side.classes:
+        return Kind(3, 8)  # colours stand for the classes
+    if side.measured and len(channels) > 1:
+        counts = " or ".join(map(str, sorted(channels)))
+        raise UserError(f"Measured pictures have {counts} channels: all must have equally many.")
+    if channels & {2, 4} and not side.measured:  # one transparent picture is enough
+        return Kind(4, bits)
+    return Kind(max(channels), bits)
+
+
+def settle(options: Train, split: CheckedSplit) -> Found:
+    """Return what the sound pairs of a split decide for a training."""
+    found = conclude(options, split.kinds, find_sides(split, options))
+    from_photos = TASKS[options.task].from_photos
+    shape = None if from_photos else split.pair_shape
+    return replace(found, pairs=split.found_pairs, pair_shape=shape)
+
+
+def conclude(options: Train, kinds: Iterable[tuple[Kind, ...]], sides: Sequence[Side]) -> Found:
+    """Return what follows from the kinds of pictures, and from what they mean.
+
+    Each pair has the kinds of source and target, or of a task that of the photo alone."""
+    direction = choose_direction(options)
+    task = task_of(options, direction)
+    by_side = list(zip(*kinds, strict=True))
+    sides = sides[: len(by_side)]
+    source, target = task.settle([settle_kind(*each) for each in zip(by_side, sides, strict=True)])
+    source_side, target_side = task.settle_sides(sides)
+    if options.discriminator == "classes" and not source_side.classes:
+        raise UsageError("--discriminator classes is for label maps: add --labels source.")
+    check_augment(options.augment, sides)
+    return Found(
+        pairs=None,
+        direction=direction,
+        source_channels=options.source_channels or source.channels,
+        target_channels=options.target_channels or target.channels,
+        depth=options.depth or options.possible_halvings,
+        target_bits=target.bits,
+        source=source_side,
+        target=target_side,
+    )
+
+
+def prepare(
+    options: Train, splits: dict[str, Split], older: Split | None
+) -> tuple[dict[str, CheckedSplit], Found]:
+    """Check the splits of a dataset, and mix pairs of the older run of --from into the training
+    ones. Return the sound pairs, and what they decide."""
+    checked = check_splits(splits, options)
+    refuse_broken(checked, options)
+    if not checkpoints(options.run_folder):  # an older run may have been begun without a question
+        check_layout(checked["train"], options)
+    if older is not None:
+        of_older = older_options(options)
+        older_pairs = check_split(older, "older pairs", of_older)
+        refuse_broken({"train": older_pairs}, of_older)
+        checked["train"] = mix(checked["train"], older_pairs, options.keep_old)
+    found, folder = settle(options, checked["train"]), options.run_folder
+    if holds_run(folder):
+        refuse_another_run(options, found, folder)
+    elif options.from_run:
+        refuse_other_networks(options, found)
+    return checked, found
+
+
+def holds_run(folder: Path) -> bool:
+    """Tell whether there is a run that can be gone on with."""
+    return bool(checkpoints(folder)) and (folder / "config.json").exists()
+
+
+def write_config(options: Train, found: Found, training_pairs: CheckedSplit) -> None:
+    """Save the options of a run, what its pictures decided, and the names of its training pairs;
+    report what has changed."""
+    folder = options.run_folder
+    path = folder / "config.json"
+    if holds_run(folder):
+        report_changes(read_run(path).options, options)
+    write_text(path, write_run(options, found))
+    write_text(folder / "training_pairs.txt", "\n".join(training_pairs.names) + "\n")
+
+
+# --- What is read, by side ------------------------------------------------------------------------
+
+
+def stored_sides(options: Train, found: Found) -> tuple[Sequence[int], Sequence[Side]]:
+    """Return the channels of the pictures that a pair has on disk, and what they mean."""
+    task = task_of(options, found.direction)
+    counts = task.stored(found.source_channels, found.target_channels)
+    return counts, task.stored(found.source, found.target)
