@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import warnings
 import zipfile
 from contextlib import suppress
@@ -99,6 +100,25 @@ def take_numbers(array: np.ndarray) -> np.ndarray:
     if not np.isfinite(numbers).all():
         raise ValueError("some numbers are infinite or not a number; replace them")
     return numbers
+
+
+def check_memory(path: Path, bytes_per_pixel: int) -> None:
+    """Refuse a picture whose translation, at so many bytes for each pixel, takes more memory than
+    this machine has."""
+    count = math.prod(read_size(path))
+    needed, there_is = count * bytes_per_pixel, memory_size()
+    if needed > there_is:
+        takes = f"translating it takes about {needed / 1e9:.1f} GB"
+        has = f"this machine has {there_is / 1e9:.1f}"
+        raise UserError(f"{path}: has {count:,} pixels; {takes}, and {has}. Translate parts of it.")
+
+
+def memory_size() -> float:
+    """Return how many bytes of memory this machine has; where it does not tell, endless ones."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # on Windows there is no such function
+        return math.inf
 
 
 def check_size(height: int, width: int, channels: int) -> None:

@@ -22,7 +22,7 @@ from pix2pix.commands.translate import windows
 from pix2pix.commands.translate.command import translate as run_translate
 from pix2pix.commands.translate.windows import place_windows
 from pix2pix.options.commands import Translate
-from pix2pix.pictures import huge_pictures
+from pix2pix.pictures import picture_files
 from pix2pix.pictures.picture_files import read_picture
 from pix2pix.pictures.pixels import LUMA, from_pixels, resize, to_pixels
 from pix2pix.talk.errors import UsageError, UserError
@@ -485,24 +485,7 @@ def test_a_folder_called_like_a_picture_is_a_folder(copy, tmp_path, capsys):
     assert "Wrote     1 of 1" in capsys.readouterr().out
 
 
-def test_a_huge_picture_is_written_row_by_row_and_the_same(small, tmp_path, monkeypatch):
-    config = small_task(small, "super-resolve", scale=2)  # small pictures with huge results
-    runs = {"run": make_run(tmp_path / "run", small), "zoom": make_run(tmp_path / "zoom", config)}
-    make_picture(tmp_path / "1.png", 100, 70)
-    for name, run in runs.items():
-        translate(run, tmp_path / "1.png", output=tmp_path / name, native=True)
-    monkeypatch.setattr(huge_pictures, "HUGE", 2_000)
-    monkeypatch.setattr(translate_module, "write_picture", None)
-    for name, run in runs.items():
-        translate(run, tmp_path / "1.png", output=tmp_path / f"huge-{name}", native=True)
-        expected = pixels_of(tmp_path / name / "1.png")
-        np.testing.assert_array_equal(pixels_of(tmp_path / f"huge-{name}/1.png"), expected)
-
-
-def test_a_huge_picture_that_cannot_be_read_or_written_is_skipped(
-    copy, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr(huge_pictures, "HUGE", 2_000)
+def test_a_huge_picture_that_cannot_be_read_or_written_is_skipped(copy, tmp_path, capsys):
     for name, height in (("1", 64), ("2", 65), ("3", 64)):
         make_picture(tmp_path / f"in/{name}.png", height, 64)
     (tmp_path / "out/3.png").mkdir(parents=True)
@@ -518,4 +501,19 @@ def test_a_huge_picture_that_cannot_be_read_or_written_is_skipped(
     said = capsys.readouterr().out
     assert "2.png: has 4,160 pixels; translate --max-pixels 4160 reads it" in said
     assert f"Skipped   {tmp_path}/out/3.png: could not be written (Is a directory)" in said
+    assert written(tmp_path / "out") == {"1.png"}
+
+
+def test_a_picture_that_takes_more_memory_than_there_is_is_skipped(
+    small, tmp_path, monkeypatch, capsys
+):
+    config = small_task(small, "super-resolve", scale=2)
+    run = make_run(tmp_path / "run", config)
+    for name, height in (("1", 64), ("2", 65)):
+        make_picture(tmp_path / f"in/{name}.png", height, 64)
+    monkeypatch.setattr(picture_files, "memory_size", lambda: 64 * 64 * (3 + 4 * 3 * 4))
+    with pytest.raises(UserError, match="1 could not be translated"):
+        translate(run, tmp_path / "in", output=tmp_path / "out", max_pixels=10**9)
+    said = "2.png: has 4,160 pixels; translating it takes about 0.0 GB, and this machine has 0.0."
+    assert f"{said} Translate parts of it." in capsys.readouterr().out
     assert written(tmp_path / "out") == {"1.png"}

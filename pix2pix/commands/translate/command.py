@@ -22,15 +22,13 @@ from pix2pix.commands.translate.windows import (
     Job,
     Loaded,
     generate_pictures,
-    generate_rows,
     place_windows,
     window_size,
 )
 from pix2pix.options.commands import Translate
 from pix2pix.pairs.pair_folders import check_is_file, read_pair, read_whole, stack_channels
-from pix2pix.pictures.huge_pictures import is_huge, read_size, write_png_rows
 from pix2pix.pictures.label_maps import snap_to_classes
-from pix2pix.pictures.picture_files import SUFFIXES, write_picture
+from pix2pix.pictures.picture_files import SUFFIXES, check_memory, write_picture
 from pix2pix.pictures.pixels import (
     convert_channels,
     from_pixels,
@@ -63,16 +61,12 @@ def translate(options: Translate) -> PictureFiles:
     found = find_jobs(options, trained)
     make_folder(options.output)
     jobs = [job for job in found if options.overwrite or not any(map(os.path.exists, job.results))]
-    streamed = {}  # what is never in memory as a whole, and how it is translated
-    for job in jobs:
-        if is_video(job.path):
-            streamed[job] = translate_video
-        elif is_huge_job(job, trained, options):
-            streamed[job] = translate_huge
-    problems = translate_pictures([job for job in jobs if job not in streamed], trained, options)
-    for job, translate_stream in streamed.items():
+    videos = [job for job in jobs if is_video(job.path)]
+    pictures = [job for job in jobs if not is_video(job.path)]
+    problems = translate_pictures(pictures, trained, options)
+    for job in videos:
         try:
-            translate_stream(job, trained, options)
+            translate_video(job, trained, options)
         except UserError as error:
             skip(error, problems)
     if existing := len(found) - len(jobs):
@@ -285,49 +279,33 @@ def translate_video(job: Job, trained: TrainedRun, options: Translate) -> None:
             raise explain_unwritten(result, error) from error
 
 
-def is_huge_job(job: Job, trained: TrainedRun, options: Translate) -> bool:
-    """Tell whether a picture, or its result, is too large for the memory, and may be written row by
-    row: alone, at its resolution, and as a PNG."""
-    alone = not (options.samples or options.side_by_side or options.pairs or job.partners)
-    alone = alone and trained.found.target == PHOTOS
-    is_png = job.results[0].suffix.lower() == ".png"
-    if not (alone and is_png and keeps_resolution(trained, options)):
-        return False
-    width, height = read_size(job.path)
-    return is_huge((height * trained.task.zoom, width * trained.task.zoom))
-
-
-def translate_huge(job: Job, trained: TrainedRun, options: Translate) -> None:
-    """Translate a picture of which neither all pixels nor all those of its result are in memory."""
-    loaded, result = load_picture(job, trained, options), job.results[0]
-    height, width = (side * trained.task.zoom for side in loaded.pixels.shape[:2])
-    shape = (height, width, trained.found.target_channels)
-
-    def finished_rows() -> Iterator[np.ndarray]:
-        for rows in generate_rows([loaded], trained, options):
-            done = rows.begin + len(rows.pixels)
-            say_progress(f"Translating {job.path.name}", done, height, f"{done:,} of {height:,}")
-            yield rows.pixels[: height - rows.begin, :width]
-
-    try:
-        result.parent.mkdir(parents=True, exist_ok=True)
-        with replace_when_complete(result) as temporary:
-            write_png_rows(temporary, shape, trained.found.target_bits, finished_rows())
-    except OSError as error:
-        raise explain_unwritten(result, error) from error
-
-
 # --- Before and after the generator ---------------------------------------------------------------
 
 
 def load_picture(job: Job, trained: TrainedRun, options: Translate) -> Loaded:
     """Read a picture, or the source half of a pair, or the pictures that make a source."""
-    files, found = (job.path, *job.partners), trained.found
+    files = job.path, *job.partners
+    check_memory(job.path, bytes_per_pixel(trained, options))
     if job.partners:
         pixels = stack_channels(files, [read_whole(file, options.max_pixels) for file in files])
     else:
         pictures = read_pair(files, options.pairs, options.max_pixels)
-        pixels = pictures[-1 if found.direction == "BtoA" else 0]
+        pixels = pictures[-1 if trained.found.direction == "BtoA" else 0]
+    return load_source(job, pixels, trained, options)
+
+
+def bytes_per_pixel(trained: TrainedRun, options: Translate) -> int:
+    """Estimate the memory that a translation takes for each pixel of the picture: for itself, and
+    for its results while they are blended and written."""
+    found = trained.found
+    source = found.source_channels * (4 if found.source.measured else 1)
+    result = found.target_channels * 4 * trained.task.zoom**2
+    return source + result * (options.samples or 1)
+
+
+def load_source(job: Job, pixels: np.ndarray, trained: TrainedRun, options: Translate) -> Loaded:
+    """Bring a source to the size at which it is translated, if the run is for such pictures."""
+    found = trained.found
     pixels = snap_to_classes(pixels, found.source.classes)
     problem = problem_with(pixels, found.source_channels, found.source)
     if problem := problem or trained.task.problem_with(pixels):
