@@ -25,7 +25,7 @@ from pix2pix.commands.draw.command import DrawServer
 from pix2pix.commands.draw.drawings import find_drawings
 from pix2pix.commands.export.page import find_browser
 from pix2pix.commands.open_run import open_run
-from pix2pix.commands.translate import windows
+from pix2pix.commands.translate import translator
 from pix2pix.options.commands import Draw
 
 MOVES_A_SECOND = 60
@@ -49,7 +49,7 @@ class Options:
 
 def time_generator() -> list[float]:
     """Let the server time its generator; return the list in which the seconds will be."""
-    seconds, plain = [], windows.generate
+    seconds, plain = [], translator.generate
 
     def generate(*sources: object) -> tf.Tensor:
         start = time.perf_counter()
@@ -58,7 +58,7 @@ def time_generator() -> list[float]:
         seconds.append(time.perf_counter() - start)
         return images
 
-    windows.generate = generate
+    translator.generate = generate
     return seconds
 
 

@@ -36,6 +36,12 @@ class TrainedRun:
         """Return the task that it has learned."""
         return task_of(self.options, self.found.direction)
 
+    @property
+    def window(self) -> tuple[int, int]:
+        """Return height and width of the part of a picture that one source is made of."""
+        height, width = self.task.size
+        return height // self.task.zoom, width // self.task.zoom
+
     def data_options(self, dataset: str | None, **others: object) -> Train:
         """Return options for its own pairs, or in its direction for those of another dataset; with
         other values of some."""

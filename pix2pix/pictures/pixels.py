@@ -16,6 +16,7 @@ from pix2pix.pictures.sides import PHOTOS, Side
 from pix2pix.talk.errors import UserError
 
 MEASURED_SHARE = 0.1  # percent of the numbers that --range auto leaves out at either end
+LEAST_ALPHA = 1 / 65535  # what is more transparent has no colour
 MEASURED_SAMPLE = 10_000  # pixels of a picture that it looks at
 CHANNEL_NAMES = {1: "grey", 2: "grey with transparency", 3: "RGB", 4: "RGBA"}
 LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue are (ITU-R BT.601)
@@ -137,19 +138,13 @@ def convert_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     return np.rint(colour).astype(alpha.dtype)
 
 
-def resize(
-    pixels: np.ndarray,
-    size: tuple[int, int],
-    method: int = Image.Resampling.BILINEAR,
-    side: Side = PHOTOS,
-) -> np.ndarray:
+def resize(pixels: np.ndarray, size: tuple[int, int], side: Side = PHOTOS) -> np.ndarray:
     """Bring a picture to (height, width); a colour weighs as much as it is opaque.
 
     Between two classes of a label map there is nothing, and measured channels are resized alone."""
     if pixels.shape[:2] == size:
         return pixels
-    if side.classes:
-        method = Image.Resampling.NEAREST
+    method = Image.Resampling.NEAREST if side.classes else Image.Resampling.BILINEAR
     if side.measured or pixels.dtype == np.float32:
         return resize_measured(pixels, size, method)
     channels, full = pixels.shape[2], np.float32(np.iinfo(pixels.dtype).max)
@@ -176,6 +171,27 @@ def resize_measured(pixels: np.ndarray, size: tuple[int, int], method: int) -> n
     if pixels.dtype == np.float32:
         return resized
     return np.rint(resized).clip(0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
+
+
+def resize_values(values: np.ndarray, size: tuple[int, int], side: Side) -> np.ndarray:
+    """Bring values from -1 to 1, [height, width, channels], to (height, width), bicubically; a
+    colour weighs as much as it is opaque."""
+    shares, alpha = (values + 1) / 2, None  # of white
+    if has_alpha(values) and not side.measured:
+        alpha = shares[..., -1:]
+        shares = np.concatenate([shares[..., :-1] * alpha, alpha], axis=-1)
+    planes = np.moveaxis(shares.astype(np.float32), -1, 0)
+    shares = np.stack([resize_share(plane, size) for plane in planes], axis=-1)
+    if alpha is not None:
+        shares[..., :-1] /= np.maximum(shares[..., -1:], LEAST_ALPHA)
+    return (2 * shares - 1).clip(-1, 1)
+
+
+def resize_share(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bring one channel of shares to (height, width). What overshoots beside an edge is cut off
+    before it can spread, as in a picture of 8 bits."""
+    wide = resize_with_pillow(plane, (plane.shape[0], size[1]), Image.Resampling.BICUBIC)
+    return resize_with_pillow(wide.clip(0, 1), size, Image.Resampling.BICUBIC).clip(0, 1)
 
 
 def resize_with_pillow(part: np.ndarray, size: tuple[int, int], method: int) -> np.ndarray:

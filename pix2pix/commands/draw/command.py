@@ -6,10 +6,10 @@ another site that is open in the same browser cannot reach it.
 
 import base64
 import hashlib
+import io
 import ipaddress
 import re
 import socket
-import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable
@@ -22,15 +22,15 @@ from urllib.parse import parse_qs, urlsplit
 from image_to_image_translation import generate
 from pix2pix.commands.draw.drawings import Drawings, describe_drawings, encode, find_drawings
 from pix2pix.commands.open_run import TrainedRun, open_run
-from pix2pix.commands.translate.command import finish_pictures, load_picture, show_pixels
-from pix2pix.commands.translate.windows import Job, Loaded, generate_pictures
+from pix2pix.commands.translate.translator import Loaded, Translator, show_pixels
 from pix2pix.options.commands import Draw, Translate
+from pix2pix.pictures.picture_files import JPEG_START, PNG_START, decode_picture
+from pix2pix.pictures.pixels import drop_opaque_alpha
 from pix2pix.runs.pages import fill_page
 from pix2pix.talk.errors import UserError, first_line
 from pix2pix.talk.lines import in_notebook, say, say_row
 
-SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # of pictures that may be sent: PNG, JPEG
-MOST_BYTES = 2**25  # of such a picture
+MOST_BYTES = 2**25  # of a picture that is sent
 MOST_PIXELS = 2**24  # of it
 MOST_WINDOWS = 64  # that the generator makes of it, one after the other
 MOST_WAITING = 8  # pictures in memory
@@ -57,28 +57,25 @@ class RefusedError(Exception):
 def translate_encoded(encoded: bytes, trained: TrainedRun, seed: int) -> bytes:
     """Turn an encoded picture into the PNG of its translation, as `translate --batch-size 1` would
     write it; with a seed, with noise."""
-    samples = int(seed > 0)
     options = Translate(  # with a batch of one, as nobody waits for a second picture
-        trained.folder, (), batch_size=1, samples=samples, seed=seed, max_pixels=MOST_PIXELS
+        trained.folder, (), batch_size=1, samples=int(seed > 0), seed=seed
     )
-    loaded = load_encoded(encoded, trained, options)
-    ((_, images),) = generate_pictures([loaded], trained, options)
-    (pixels,) = finish_pictures(loaded, images, trained, options)
+    translator = Translator(trained, options)
+    (canvas,) = translator.generate([load_encoded(encoded, translator)])
+    (pixels,) = translator.finish(canvas)
     return encode(show_pixels(pixels, trained.found.target)[0])
 
 
-def load_encoded(encoded: bytes, trained: TrainedRun, options: Translate) -> Loaded:
+def load_encoded(encoded: bytes, translator: Translator) -> Loaded:
     """Load an encoded picture; refuse what is none, or too much."""
-    if not encoded.startswith(SIGNATURES):
+    if not encoded.startswith((PNG_START, JPEG_START)):
         raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "That is neither a PNG nor a JPEG.")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "picture"
-        path.write_bytes(encoded)
-        try:
-            loaded = load_picture(Job(path, [path]), trained, options)
-        except UserError as error:
-            reason = str(error).replace(str(path), "the picture")
-            raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, reason) from error
+    try:
+        pixels = decode_picture(io.BytesIO(encoded), MOST_PIXELS)
+        loaded = translator.load(drop_opaque_alpha(pixels))
+    except UserError as error:
+        reason = f"the picture: {error}"
+        raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, reason) from error
     windows = len(loaded.rows) * len(loaded.columns)
     if windows > MOST_WINDOWS:
         reason = f"The picture has {windows:,} windows, more than {MOST_WINDOWS}. Use translate."

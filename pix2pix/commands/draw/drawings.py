@@ -8,7 +8,6 @@ import tensorflow as tf
 from image_to_image_translation import dropout_layers, find_splits, fit_to_size
 from pix2pix.commands.inspect_dataset.pair_checks import looks_drawn
 from pix2pix.commands.open_run import TrainedRun
-from pix2pix.commands.translate.windows import window_size
 from pix2pix.options.commands import Draw
 from pix2pix.options.train import DATASETS
 from pix2pix.pairs.splits import choose_shown
@@ -46,7 +45,7 @@ def find_drawings(trained: TrainedRun, options: Draw) -> Drawings:
         classes = classes or find_shown_classes(seen, trained.found.source_channels)
         kind = "labels" if classes else "sketch" if looks_drawn(seen) else "photo"
     examples = [begin_drawing(pixels, classes, trained) for pixels in pictures]
-    return Drawings(kind, classes, examples or [resize(seen[0], window_size(trained))])
+    return Drawings(kind, classes, examples or [resize(seen[0], trained.window)])
 
 
 def find_shown_classes(pictures: list[np.ndarray], channels: int) -> tuple[LabelClass, ...]:
@@ -101,7 +100,7 @@ def encode(pixels: np.ndarray) -> bytes:
 
 def describe_drawings(trained: TrainedRun, drawings: Drawings) -> dict[str, object]:
     """Return what the page has to know of a run and its drawings, as JSON holds it."""
-    height, width = window_size(trained)
+    height, width = trained.window
     return {
         "name": trained.folder.resolve().name,
         "kind": drawings.kind,

@@ -1,7 +1,6 @@
-"""translate: read → resize or pad → windows → generator → blend → full size → write.
+"""translate: which pictures and videos, read, through the generator, and written.
 
-Reading and writing go on in threads while the generator works. A picture is one window, unless its
-resolution is kept.
+Reading and writing go on in threads while the generator works.
 """
 
 import glob
@@ -12,34 +11,14 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
-from PIL import Image
 
-from pix2pix.commands.open_run import TrainedRun, open_run, prepare_source
+from pix2pix.commands.open_run import TrainedRun, open_run
 from pix2pix.commands.translate.picture_files import PictureFiles
+from pix2pix.commands.translate.translator import Canvas, Job, Loaded, Translator
 from pix2pix.commands.translate.video import frame_rate, is_video, read_frames, write_frames
-from pix2pix.commands.translate.windows import (
-    Job,
-    Loaded,
-    generate_pictures,
-    place_windows,
-    window_size,
-)
 from pix2pix.options.commands import Translate
 from pix2pix.pairs.pair_folders import check_is_file, read_pair, read_whole, stack_channels
-from pix2pix.pictures.label_maps import snap_to_classes
 from pix2pix.pictures.picture_files import SUFFIXES, check_memory, write_picture
-from pix2pix.pictures.pixels import (
-    convert_channels,
-    from_pixels,
-    problem_with,
-    resize,
-    shown_parts,
-    to_pixels,
-    to_results,
-    to_values,
-)
-from pix2pix.pictures.sides import PHOTOS, Side
 from pix2pix.talk.errors import UsageError, UserError
 from pix2pix.talk.files import (
     FullDiskError,
@@ -61,14 +40,11 @@ def translate(options: Translate) -> PictureFiles:
     found = find_jobs(options, trained)
     make_folder(options.output)
     jobs = [job for job in found if options.overwrite or not any(map(os.path.exists, job.results))]
-    videos = [job for job in jobs if is_video(job.path)]
-    pictures = [job for job in jobs if not is_video(job.path)]
-    problems = translate_pictures(pictures, trained, options)
-    for job in videos:
-        try:
-            translate_video(job, trained, options)
-        except UserError as error:
-            skip(error, problems)
+    work = Work(Translator(trained, options))
+    work.translate_pictures([job for job in jobs if not is_video(job.path)])
+    for job in jobs:
+        if is_video(job.path):
+            work.translate_video(job)
     if existing := len(found) - len(jobs):
         what = "of other pictures or an older checkpoint perhaps; --overwrite makes them anew"
         say_row("Left", f"{existing:,} that exist already, {what}")
@@ -76,9 +52,9 @@ def translate(options: Translate) -> PictureFiles:
     if names_a_file(options.output):
         place = " and ".join(str(path) for job in jobs for path in job.results)
     if jobs:
-        say_row("Wrote", f"{len(jobs) - len(problems):,} of {len(jobs):,} to {place}")
-    if problems:
-        raise UserError(f"{len(problems):,} could not be translated, see above.")
+        say_row("Wrote", f"{len(jobs) - len(work.problems):,} of {len(jobs):,} to {place}")
+    if work.problems:
+        raise UserError(f"{len(work.problems):,} could not be translated, see above.")
     return PictureFiles(path for job in found for path in job.results)
 
 
@@ -195,21 +171,88 @@ def result_paths(path: Path, name: Path, trained: TrainedRun, options: Translate
 # --- Pictures and videos --------------------------------------------------------------------------
 
 
-def translate_pictures(jobs: list[Job], trained: TrainedRun, options: Translate) -> list[UserError]:
-    """Translate all pictures that can be read; return what is wrong with the others."""
+class Work:
+    """Reads, translates and writes; what cannot be translated is said, and no reason to give up
+    the others."""
 
-    def load(job: Job) -> Loaded | UserError:
+    def __init__(self, translator: Translator) -> None:
+        self.translator, self.trained = translator, translator.trained
+        self.options = translator.options
+        self.problems: list[UserError] = []
+        self.is_warned = False  # of a picture that looks like a pair
+
+    def translate_pictures(self, jobs: list[Job]) -> None:
+        """Translate all pictures that can be read."""
+        ahead = self.options.batch_size
+        loaded = self.leave_out_problems(map_ahead(self.read, jobs, ahead))
+        written = map_ahead(self.write, self.translator.generate(loaded), ahead)
+        for count, problem in enumerate(written, 1):
+            if problem:
+                self.skip(problem)
+            say_progress("Translating", count, len(jobs), f"{count:,} of {len(jobs):,}")
+
+    def translate_video(self, job: Job) -> None:
+        """Translate a video frame by frame."""
         try:
-            return load_picture(job, trained, options)
-        except UserError as error:  # no reason to give up the others
-            return error
+            check_is_file(job.path)
+            rate, result = frame_rate(job.path), job.results[0]
+            with closing(read_frames(job.path, rate)) as originals:
+                loaded = map_ahead(self.translator.fit, originals, self.options.batch_size)
+                made = self.translator.generate(loaded)
+                finished = map_ahead(self.translator.finish, made, self.options.batch_size)
+                frames = (pictures[0] for pictures in finished)
+                try:
+                    result.parent.mkdir(parents=True, exist_ok=True)
+                    with replace_when_complete(result) as temporary:
+                        write_frames(frames, rate, job.path, temporary)
+                except OSError as error:
+                    raise explain_unwritten(result, error) from error
+        except UserError as error:
+            self.skip(error)
 
-    def write(made: tuple[Loaded, list[np.ndarray]]) -> UserError | None:
-        loaded, images = made
-        pictures = finish_pictures(loaded, images, trained, options)
-        as_measurements = trained.found.target.measured and not options.side_by_side
-        like = None if options.side_by_side else loaded.job.path  # where on earth it lies
-        for path, pixels in zip(loaded.job.results, pictures, strict=True):
+    def read(self, job: Job) -> Loaded | UserError:
+        """Read a picture, or the source half of a pair, or the pictures that make a source; return
+        what is wrong with it if it cannot be translated."""
+        files, most = (job.path, *job.partners), self.options.max_pixels
+        try:
+            check_memory(job.path, self.translator.bytes_per_pixel)
+            if job.partners:
+                pixels = stack_channels(files, [read_whole(file, most) for file in files])
+            else:
+                pictures = read_pair(files, self.options.pairs, most)
+                pixels = pictures[-1 if self.trained.found.direction == "BtoA" else 0]
+        except UserError as error:
+            return error
+        try:
+            return self.translator.load(pixels, job)
+        except UserError as error:
+            return UserError(f"{job.path}: {error}.")
+
+    def leave_out_problems(self, outcomes: Iterable[Loaded | UserError]) -> Iterator[Loaded]:
+        """Pass on what could be loaded; say what could not."""
+        for outcome in outcomes:
+            if isinstance(outcome, UserError):
+                self.skip(outcome)
+                continue
+            if not self.is_warned and self.looks_like_pair(outcome.pixels):
+                what = "looks like a pair of the training; --pairs translates its source half"
+                say_row("Careful", f"{outcome.job.path} {what}")
+                self.is_warned = True
+            yield outcome
+
+    def looks_like_pair(self, pixels: np.ndarray) -> bool:
+        """Tell whether a picture has the shape of the side-by-side pairs the run was trained on."""
+        if self.options.pairs or not self.trained.found.pair_shape:
+            return False
+        height, width = self.trained.found.pair_shape
+        return abs(pixels.shape[1] / pixels.shape[0] * height / width - 1) < 0.02
+
+    def write(self, canvas: Canvas) -> UserError | None:
+        """Write the results of a picture; return what is wrong if that cannot be done."""
+        job, alone = canvas.loaded.job, not self.options.side_by_side
+        as_measurements = self.trained.found.target.measured and alone
+        like = job.path if alone else None  # where on earth it lies
+        for path, pixels in zip(job.results, self.translator.finish(canvas), strict=True):
             try:
                 write_picture(path, pixels, like, as_measurements)
             except UserError as error:
@@ -218,179 +261,9 @@ def translate_pictures(jobs: list[Job], trained: TrainedRun, options: Translate)
                 return explain_unwritten(path, error)
         return None
 
-    problems = []
-    outcomes = map_ahead(load, jobs, options.batch_size)
-    sound = leave_out_problems(outcomes, problems, trained, options)
-    made = generate_pictures(sound, trained, options)
-    for count, problem in enumerate(map_ahead(write, made, options.batch_size), 1):
-        if problem:
-            skip(problem, problems)
-        say_progress("Translating", count, len(jobs), f"{count:,} of {len(jobs):,}")
-    return problems
-
-
-def skip(problem: UserError, problems: list[UserError]) -> None:
-    """Say what could not be translated, and add it to the problems; a full disk ends all."""
-    if isinstance(problem, FullDiskError):
-        raise problem
-    problems.append(problem)
-    say_row("Skipped", str(problem))
-
-
-def leave_out_problems(
-    outcomes: Iterable[Loaded | UserError],
-    problems: list[UserError],
-    trained: TrainedRun,
-    options: Translate,
-) -> Iterator[Loaded]:
-    """Pass on what could be loaded; say what could not, and add it to the problems."""
-    warned = False
-    for outcome in outcomes:
-        if isinstance(outcome, UserError):
-            skip(outcome, problems)
-            continue
-        if not options.pairs and not warned and looks_like_pair(outcome.pixels, trained):
-            what = "looks like a pair of the training; --pairs translates its source half"
-            say_row("Careful", f"{outcome.job.path} {what}")
-            warned = True
-        yield outcome
-
-
-def translate_video(job: Job, trained: TrainedRun, options: Translate) -> None:
-    """Translate a video frame by frame."""
-
-    def load_frame(pixels: np.ndarray) -> Loaded:
-        return load_pixels(job, pixels, trained, options)
-
-    def finish_frame(made: tuple[Loaded, list[np.ndarray]]) -> np.ndarray:
-        return finish_pictures(*made, trained, options)[0]
-
-    check_is_file(job.path)
-    rate, result = frame_rate(job.path), job.results[0]
-    with closing(read_frames(job.path, rate)) as originals:
-        loaded = map_ahead(load_frame, originals, options.batch_size)
-        made = generate_pictures(loaded, trained, options)
-        frames = map_ahead(finish_frame, made, options.batch_size)
-        try:
-            result.parent.mkdir(parents=True, exist_ok=True)
-            with replace_when_complete(result) as temporary:
-                write_frames(frames, rate, job.path, temporary)
-        except OSError as error:
-            raise explain_unwritten(result, error) from error
-
-
-# --- Before and after the generator ---------------------------------------------------------------
-
-
-def load_picture(job: Job, trained: TrainedRun, options: Translate) -> Loaded:
-    """Read a picture, or the source half of a pair, or the pictures that make a source."""
-    files = job.path, *job.partners
-    check_memory(job.path, bytes_per_pixel(trained, options))
-    if job.partners:
-        pixels = stack_channels(files, [read_whole(file, options.max_pixels) for file in files])
-    else:
-        pictures = read_pair(files, options.pairs, options.max_pixels)
-        pixels = pictures[-1 if trained.found.direction == "BtoA" else 0]
-    return load_source(job, pixels, trained, options)
-
-
-def bytes_per_pixel(trained: TrainedRun, options: Translate) -> int:
-    """Estimate the memory that a translation takes for each pixel of the picture: for itself, and
-    for its results while they are blended and written."""
-    found = trained.found
-    source = found.source_channels * (4 if found.source.measured else 1)
-    result = found.target_channels * 4 * trained.task.zoom**2
-    return source + result * (options.samples or 1)
-
-
-def load_source(job: Job, pixels: np.ndarray, trained: TrainedRun, options: Translate) -> Loaded:
-    """Bring a source to the size at which it is translated, if the run is for such pictures."""
-    found = trained.found
-    pixels = snap_to_classes(pixels, found.source.classes)
-    problem = problem_with(pixels, found.source_channels, found.source)
-    if problem := problem or trained.task.problem_with(pixels):
-        raise UserError(f"{job.path}: {problem}.")
-    return load_pixels(job, pixels, trained, options)
-
-
-def load_pixels(job: Job, pixels: np.ndarray, trained: TrainedRun, options: Translate) -> Loaded:
-    """Bring a picture to the size at which it is translated, and choose its windows."""
-    side, zoom, (height, width) = trained.found.source, trained.task.zoom, pixels.shape[:2]
-    window = window_size(trained)
-    if keeps_resolution(trained, options):
-        lacking = [(0, max(0, window[0] - height)), (0, max(0, window[1] - width)), (0, 0)]
-        seen = np.pad(pixels, lacking, "symmetric") if np.any(lacking) else pixels
-    elif trained.options.fit == "crop":  # windows cover also what the training would have cut off
-        scale = max(window[0] / height, window[1] / width)
-        size = max(window[0], round(scale * height)), max(window[1], round(scale * width))
-        seen = resize(pixels, size, side=side)
-    else:
-        seen = resize(pixels, window, side=side)
-    rows = place_windows(seen.shape[0], window[0], zoom)
-    columns = place_windows(seen.shape[1], window[1], zoom)
-    return Loaded(job, pixels, seen, rows, columns)
-
-
-def keeps_resolution(trained: TrainedRun, options: Translate) -> bool:
-    """Tell whether pictures keep their resolution, which is what some trainings have seen."""
-    return options.native or trained.options.crop or trained.task.keeps_resolution
-
-
-def looks_like_pair(pixels: np.ndarray, trained: TrainedRun) -> bool:
-    """Tell whether a picture has the shape of the side-by-side pairs the run was trained on."""
-    if not trained.found.pair_shape:
-        return False
-    height, width = trained.found.pair_shape
-    return abs(pixels.shape[1] / pixels.shape[0] * height / width - 1) < 0.02
-
-
-def finish_pictures(
-    loaded: Loaded, images: list[np.ndarray], trained: TrainedRun, options: Translate
-) -> list[np.ndarray]:
-    """Make what is written of what was generated of a picture."""
-    source, target = trained.found.source, trained.found.target
-    images = [bring_to_full_size(image, loaded, trained, options) for image in images]
-    if not options.side_by_side:
-        return images
-    columns = show_pixels(loaded.pixels, source)
-    for image in images:
-        columns += show_pixels(image, target)
-    return [place_side_by_side(columns)]
-
-
-def show_pixels(pixels: np.ndarray, side: Side) -> list[np.ndarray]:
-    """Return what is shown of a picture: itself, or pictures of what it measures."""
-    if not side.ranges:
-        return [pixels]
-    values = to_values(pixels, pixels.shape[2], side)
-    return [to_pixels(shown) for shown in shown_parts("", values, side).values()]
-
-
-def bring_to_full_size(
-    image: np.ndarray, loaded: Loaded, trained: TrainedRun, options: Translate
-) -> np.ndarray:
-    """Bring a result to the size of its input, with what its task keeps of that in full detail."""
-    height, width = (side * trained.task.zoom for side in loaded.pixels.shape[:2])
-    target, bits = trained.found.target, trained.found.target_bits
-    if target.classes and options.labels == "exact":
-        image = snap_to_classes(image, target.classes)
-    elif target.classes:
-        target = PHOTOS
-    if keeps_resolution(trained, options) or image.shape[:2] == (height, width):
-        return image[:height, :width]
-    image = resize(image, (height, width), Image.Resampling.BICUBIC, target)
-    if not trained.task.keeps_source:
-        return image
-    source = prepare_source(loaded.pixels, trained)
-    generated = tf.constant(to_values(image, image.shape[2], target))
-    return to_results(trained.task.restore_source(generated, source), bits, target)
-
-
-def place_side_by_side(pictures: list[np.ndarray]) -> np.ndarray:
-    """Place pictures in a row, as high as the last one, in 8 bits."""
-    counts = [3 if picture.shape[2] == 2 else picture.shape[2] for picture in pictures]
-    row = []
-    for picture in pictures:
-        same_height = resize(convert_channels(picture, max(counts)), pictures[-1].shape[:2])
-        row.append(to_pixels(from_pixels(same_height)))
-    return np.concatenate(row, axis=1)
+    def skip(self, problem: UserError) -> None:
+        """Say what could not be translated; a full disk ends all."""
+        if isinstance(problem, FullDiskError):
+            raise problem
+        self.problems.append(problem)
+        say_row("Skipped", str(problem))
