@@ -9,14 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import settled
 
 import image_to_image_translation as script
 from pix2pix import preparation
+from pix2pix.options.found import Found
 from pix2pix.options.train import Train
 from pix2pix.pairs.pair_folders import FilePair
+from pix2pix.pairs.splits import CheckedSplit, Split
 from pix2pix.pairs.synthetic import draw_facade
 from pix2pix.pictures.pixels import to_pixels
+from pix2pix.pictures.sides import PHOTOS
 from pix2pix.talk.errors import UsageError
+
+ALONE = tf.distribute.InputContext()  # one worker with one device
 
 
 @pytest.mark.parametrize(
@@ -36,12 +42,13 @@ def test_options_that_contradict_the_task(options, named):
 
 @pytest.fixture
 def loaded(small, pair_folder):
-    """What `train` makes of a folder of pairs before its first step: configuration and pairs."""
+    """What `train` makes of a folder of pairs before its first step: options, what the pictures
+    decide, and pairs."""
 
-    def load(**options) -> tuple[Train, script.CheckedSplit]:
+    def load(**options) -> tuple[Train, Found, CheckedSplit]:
         config = dataclasses.replace(small, dataset=str(pair_folder), **options)
-        split = script.find_splits(config)[0]["train"]
-        return config, preparation.check_split(split, "train", config)
+        split = preparation.check_split(script.find_splits(config)["train"], "train", config)
+        return config, preparation.settle(config, split), split
 
     return load
 
@@ -49,18 +56,19 @@ def loaded(small, pair_folder):
 @pytest.mark.parametrize("options", [{}, {"crop": True}, {"fit": "crop"}])
 def test_pairs_in_memory_and_pairs_read_on_the_fly_are_the_same(loaded, monkeypatch, options):
     side = 40 if "crop" in options else 36
-    config, split = loaded(steps=14, **options)
-    assert split.nbytes == side * 2 * side * 3 * 6
+    config, found, split = loaded(steps=14, **options)
+    nbytes = script.bytes_for_jitter(split, config)
+    assert nbytes == side * 2 * side * 3 * 6
 
-    def drawn(limit: int) -> tuple[list, int]:
+    def drawn(limit: float) -> tuple[list, int]:
         reads = []
         monkeypatch.setattr(script, "CACHE_BYTES", limit)
         pairs = [CountedPair(pair, reads) for pair in split.pairs]
         counted = dataclasses.replace(split, pairs=pairs)
-        return list(script.batches(counted, config, 0)), len(reads)
+        return list(script.batches(counted, config, found, 0, ALONE)), len(reads)
 
-    kept, few_reads = drawn(split.nbytes)
-    not_kept, many_reads = drawn(split.nbytes - 1)  # a byte short
+    kept, few_reads = drawn(nbytes)
+    not_kept, many_reads = drawn(nbytes - 1)  # a byte short
     assert many_reads >= 14
     assert 6 <= few_reads <= 6 + os.cpu_count()  # two threads may want the same one at once
     for ours, theirs in zip(kept, not_kept, strict=True):
@@ -68,8 +76,9 @@ def test_pairs_in_memory_and_pairs_read_on_the_fly_are_the_same(loaded, monkeypa
 
 
 def test_nothing_tunes_the_pipeline_as_the_end_of_a_run_would_wait_for_it(loaded):
-    config, split = loaded()
-    assert script.batches(split, config, 0).options().autotune.enabled is False
+    config, found, split = loaded()
+    batches = script.batches(split, config, found, 0, ALONE)
+    assert batches.options().autotune.enabled is False
 
 
 @dataclass(frozen=True)
@@ -100,15 +109,15 @@ class MadePair:
         return [self.picture] * 2
 
 
-def split_of(pictures: Iterable[np.ndarray]) -> script.CheckedSplit:
+def split_of(pictures: Iterable[np.ndarray]) -> CheckedSplit:
     """A pair of each of these pictures."""
     pairs = [MadePair(str(k), picture) for k, picture in enumerate(pictures)]
-    return preparation.check_split(script.Split(pairs, (0, 1), ()), "train", Train())
+    return preparation.check_split(Split(pairs, (0, 1), ()), "train", Train())
 
 
 def loaded_size(config: Train) -> tuple[int, int]:
     """The size that jitter gets a picture of 400×600 at."""
-    return script.size_for_jitter(np.zeros((400, 600, 3), np.uint8), config)
+    return script.size_for_jitter((400, 600), config)
 
 
 def ramp(height: int, width: int) -> np.ndarray:
@@ -120,9 +129,10 @@ def ramp(height: int, width: int) -> np.ndarray:
 def places(config: Train, picture: np.ndarray) -> tuple[set, set, int, list]:
     """Tops, lefts, how many of 200 are mirrored, and shapes of what jitter cuts."""
     tops, lefts, mirrored, shapes = set(), set(), 0, set()
+    found = settled(config)
     for number in range(200):
         both = np.concatenate([picture, picture], axis=-1)
-        cut, target = map(np.asarray, script.jitter(both, config, [0, number]))
+        cut, target = map(np.asarray, script.jitter(both, config, found, [0, number]))
         np.testing.assert_array_equal(cut, target)
         shapes.add(cut.shape)
         mirrored += cut[0, 0, 0] > cut[0, -1, 0]
@@ -174,21 +184,23 @@ def test_with_crop_the_cuts_are_at_full_resolution(small):
 def test_pictures_of_a_pair_are_stacked_with_their_own_channels_and_bits():
     grey, deep = np.full((4, 4, 1), 51, np.uint8), np.full((4, 4, 3), 13107, np.uint16)
     config = Train(source_channels=1, target_channels=4)
-    stacked = script.concatenate_pair([grey, deep], config)
+    found = settled(config)
+    stacked = script.concatenate_pair([grey, deep], config, found)
     assert stacked.shape == (4, 4, 5)
     np.testing.assert_allclose(stacked[0, 0], [-0.6, -0.6, -0.6, -0.6, 1], atol=1e-6)
-    source, target = script.separate_pair(tf.constant(stacked), config, [0, 0])
+    source, target = script.separate_pair(tf.constant(stacked), config, found, [0, 0])
     assert (source.shape[-1], target.shape[-1]) == (1, 4)
 
 
-def numbered(count: int) -> script.Split:
+def numbered(count: int) -> Split:
     """Pairs that can be told apart after jitter: pair k is a plain picture of brightness k."""
     return split_of(np.full((36, 36, 3), k, np.uint8) for k in range(count))
 
 
-def order(split: script.Split, config: Train, first_step: int = 0) -> np.ndarray:
+def order(split: Split, config: Train) -> np.ndarray:
     """Which pairs the steps get: [steps, batch]."""
-    sources = [source for source, _ in script.batches(split, config, first_step)]
+    found = settled(config)
+    sources = [source for source, _ in script.batches(split, config, found, 0, ALONE)]
     return np.rint((np.array(sources)[:, :, 0, 0, 0] + 1) * 127.5).astype(int)
 
 
@@ -208,9 +220,11 @@ def test_a_single_pair_is_enough(small):
 
 
 def test_data_is_a_function_of_seed_and_step(loaded):
-    config, split = loaded(batch_size=2, steps=8)
-    straight = [np.array(batch) for batch in script.batches(split, config, 0)]
-    resumed = [np.array(batch) for batch in script.batches(split, config, 5)]
+    config, found, split = loaded(batch_size=2, steps=8)
+    straight, resumed = (
+        [np.array(batch) for batch in script.batches(split, config, found, first, ALONE)]
+        for first in (0, 5)
+    )
     np.testing.assert_array_equal(straight[5:], resumed)
     assert straight[0].shape == (2, 2, 32, 32, 3)
     flat = {batch.tobytes() for batch in straight}
@@ -220,12 +234,11 @@ def test_data_is_a_function_of_seed_and_step(loaded):
 @pytest.mark.parametrize("workers", [2, 4])
 def test_the_shares_of_the_workers_are_the_batch(small, workers):
     config = dataclasses.replace(small, batch_size=8, steps=3)
-    splits, direction = script.find_splits(config)
-    split = preparation.check_split(splits["train"], "train", config)
-    config, _ = script.settle_channels_and_depth(config, direction, split.kinds)
-    whole = list(script.batches(split, config, 1))
+    split = preparation.check_split(script.find_splits(config)["train"], "train", config)
+    found = preparation.settle(config, split)
+    whole = list(script.batches(split, config, found, 1, ALONE))
     contexts = [tf.distribute.InputContext(workers, k, 4) for k in range(workers)]
-    shards = [list(script.batches(split, config, 1, each)) for each in contexts]
+    shards = [list(script.batches(split, config, found, 1, each)) for each in contexts]
     assert [len(shard) for shard in shards] == [2 * 4 // workers] * workers
     for step, (sources, _) in enumerate(whole):
         replicas = 4 // workers  # of each worker; each batch is a part of the share
@@ -239,14 +252,15 @@ def test_the_same_pair_is_jittered_anew_in_every_epoch(small):
     photo = draw_facade(0, 0, (286, 286))[0]
     one = split_of([photo])
     config = dataclasses.replace(small, image_size=256, steps=20)
-    sources = {np.array(source).tobytes() for source, _ in script.batches(one, config, 0)}
+    batches = script.batches(one, config, settled(config), 0, ALONE)
+    sources = {np.array(source).tobytes() for source, _ in batches}
     assert len(sources) == 20
 
 
 def test_previews_are_not_jittered(small, pair_folder):
     config = dataclasses.replace(small, dataset=str(pair_folder))
-    split = script.find_splits(config)[0]["val"]
-    sources, targets = script.load_examples(split, (0, 1), config)
+    split = script.find_splits(config)["val"]
+    sources, targets = script.load_examples(split, (0, 1), config, settled(config))
     assert sources.shape == targets.shape == (2, 32, 32, 3)
-    expected = script.fit_to_size(split.read(1)[0], (32, 32), config)
+    expected = script.fit_to_size(split.read(1)[0], (32, 32), config, PHOTOS)
     np.testing.assert_array_equal(to_pixels(sources[1]), expected)
