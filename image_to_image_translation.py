@@ -71,7 +71,6 @@ from pix2pix.networks import (
     with_fast_layers,
 )
 from pix2pix.options import (
-    DATASETS,
     Found,
     Train,
     fill_in_changed,
@@ -127,8 +126,7 @@ PREVIEW_PAIRS = 3  # in a preview, at most
 
 def find_splits(options: Train) -> dict[str, Split]:
     """Find the pairs of each split of a dataset; one known by name is downloaded first."""
-    known = None if options.source_dir else DATASETS.get(options.dataset)
-    task = task_of(options, options.direction)
+    known, task = options.known_dataset, task_of(options, options.direction)
     if known and options.dataset == "synthetic":
         return in_order(synthetic_splits(options.seed, task.size), options)
 

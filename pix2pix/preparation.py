@@ -68,8 +68,7 @@ def check_options(options: Train) -> None:
 
 def usual_direction(options: Train) -> Literal["AtoB", "BtoA"]:
     """Return the direction of a dataset known by name; of all others, AtoB."""
-    known = None if options.source_dir else DATASETS.get(options.dataset)
-    return known.direction if known else "AtoB"
+    return options.known_dataset.direction if options.known_dataset else "AtoB"
 
 
 def choose_direction(options: Train) -> Literal["AtoB", "BtoA"]:
@@ -169,8 +168,7 @@ def check_layout(split: CheckedSplit, options: Train) -> None:
 
 def some_pictures(split: CheckedSplit, place: int) -> Iterator[np.ndarray]:
     """Read some pictures of a split: the sources at place 0 and the targets at 1, or the photos."""
-    every = max(1, len(split) // PICTURES_ASKED)
-    for pictures in map_ahead(split.read, range(0, len(split), every), count=4):
+    for pictures in map_ahead(split.read, split.spread(PICTURES_ASKED), count=4):
         yield pictures[place]
 
 

@@ -13,7 +13,7 @@ from pix2pix.options.found import Found
 from pix2pix.options.saved import to_saved
 from pix2pix.options.train import Train
 from pix2pix.pairs.splits import CheckedSplit
-from pix2pix.runs.curves import draw_curves
+from pix2pix.runs.run_folder import draw_curves
 from pix2pix.runs.run_page import RunPage
 from pix2pix.runs.symptoms import warn
 from pix2pix.runs.tables import add_row, begin_table

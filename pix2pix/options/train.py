@@ -249,6 +249,11 @@ class Train(RunOptions, LearningOptions, NetworkOptions, PictureOptions, DataOpt
     """Train a generator on pairs of pictures; started again, go on where it stopped."""
 
     @property
+    def known_dataset(self) -> Dataset | None:
+        """Return what is known of the dataset by its name; nothing of folders."""
+        return None if self.source_dir else DATASETS.get(self.dataset)
+
+    @property
     def picture_size(self) -> tuple[int, int]:
         """Return --image-size as (height, width)."""
         height, _, width = str(self.image_size).partition("x")

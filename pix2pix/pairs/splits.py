@@ -47,6 +47,10 @@ class Split:
         """Return the number of pair k among all pairs that were found, broken ones included."""
         return k
 
+    def spread(self, count: int) -> range:
+        """Number about so many pairs, or all, evenly chosen."""
+        return range(0, len(self), max(1, len(self) // count))
+
     def read(self, k: int) -> list[np.ndarray]:
         """Read the pixels of pair k: source and target, or the photo."""
         pictures = self.pairs[k].read()

@@ -160,17 +160,22 @@ def describe_shapes(shapes: Counter[Sequence[int]]) -> str:
     return f"{shapes.total()} weights ({', '.join(texts[:SHAPES_SHOWN])}{more})"
 
 
+def restore_network(name: str, network: keras.Model, path: Path) -> None:
+    """Give a network the weights that it has in a checkpoint under a name."""
+    status = tf.train.Checkpoint(**{name: network}).restore(str(path))
+    status.expect_partial().assert_existing_objects_matched()
+
+
 def carry_over(networks: dict[str, keras.Model], folder: Path) -> None:
     """Give networks the weights that they have in the newest checkpoint of another run.
 
     If it has no average, its generator is taken for that; what it does not have stays new."""
     try:
-        path = str(checkpoints(folder)[-1])
-        saved = {name.partition("/")[0] for name, _ in tf.train.list_variables(path)}
+        path = checkpoints(folder)[-1]
+        saved = {name.partition("/")[0] for name, _ in tf.train.list_variables(str(path))}
         for name, network in networks.items():
             if name == "average" or {name, f"{name}_optimizer"} & saved:
-                status = tf.train.Checkpoint(**{name: network}).restore(path)
-                status.expect_partial().assert_existing_objects_matched()
+                restore_network(name, network, path)
     except FAILED as error:
         raise UserError(
             f"--from {folder}: its networks cannot be used for these pictures with these options "

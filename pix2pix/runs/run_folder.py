@@ -1,8 +1,10 @@
 """What a command leaves: a folder, and what a notebook asks of it."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib.figure
 from PIL import Image
 
 from pix2pix.runs.tables import read_columns
@@ -42,3 +44,20 @@ class RunFolder(Folder):
         """Return the newest preview."""
         paths = self.folder.glob("previews/step-*.png")
         return Image.open(max(paths, key=lambda path: int(path.stem.removeprefix("step-"))))
+
+
+def draw_curves(metrics: Path) -> bytes:
+    """Draw the losses in a metrics.csv over the steps, as a PNG."""
+    columns = read_columns(metrics)
+    figure = matplotlib.figure.Figure((4.5, 4.5), dpi=96, layout="constrained")
+    above, below = figure.subplots(2, sharex=True)
+    above.plot(columns["step"], columns["generator_l1"], label="generator_l1")
+    below.plot(columns["step"], columns["generator_gan"], label="generator_gan")
+    below.plot(columns["step"], columns["discriminator"], label="discriminator")
+    below.set_xlabel("step")
+    for axes in (above, below):
+        axes.legend()
+        axes.grid(alpha=0.3)
+    png = io.BytesIO()
+    figure.savefig(png)
+    return png.getvalue()

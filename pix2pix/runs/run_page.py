@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pix2pix.runs.pages import fill_page, to_script
+from pix2pix.runs.symptoms import SYMPTOMS, read_warnings
 from pix2pix.runs.tables import read_columns
 from pix2pix.talk.errors import UserError
 from pix2pix.talk.files import explain_unwritten, lock_folder, write_text
@@ -29,7 +30,6 @@ LINKS = {  # in a run folder, and what they are called
     "validation.csv": "validation.csv",
 }
 PREVIEW = re.compile(r"step-(\d+)\.png")
-WARNING = re.compile(r"step (\d+) [\w-]+: (.*): docs/TROUBLE\.md#([\w-]+)")  # in warnings.txt
 
 
 def describe_run(
@@ -56,7 +56,7 @@ def describe_run(
         "previews": [
             {"step": k, "file": address(file, page)} for k, file in previews.items() if k <= step
         ],
-        "warnings": find_warnings(folder / "warnings.txt"),
+        "warnings": describe_warnings(folder),
         "links": find_links(folder, page),
         "options": {
             name: {"value": to_text(options.get(name)), "default": to_text(default)}
@@ -109,12 +109,12 @@ def in_groups(values: list[float], count: int) -> list[list[float]]:
     return [values[k : k + count] for k in range(0, len(values), count)]
 
 
-def find_warnings(path: Path) -> list[dict[str, object]]:
-    """Read what a training has been warned of."""
-    if not path.exists():
-        return []
-    found = WARNING.findall(path.read_text(encoding="utf-8"))
-    return [{"step": int(step), "text": text, "section": name} for step, text, name in found]
+def describe_warnings(folder: Path) -> list[dict[str, object]]:
+    """Return what a training was warned of: step, text, and the section of docs/TROUBLE.md."""
+    return [
+        {"step": step, "text": SYMPTOMS[name].text, "section": SYMPTOMS[name].section}
+        for name, step in read_warnings(folder).items()
+    ]
 
 
 class RunPage:

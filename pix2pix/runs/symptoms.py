@@ -14,6 +14,7 @@ import numpy as np
 from pix2pix.runs.tables import read_columns
 from pix2pix.talk.lines import say_row
 
+WARNINGS = "warnings.txt"  # in a run folder
 Columns = dict[str, list[float]]  # of a table, the step first
 
 PICTURE_MEASURES = ("variety", "grid", "spot")
@@ -186,17 +187,21 @@ def find_symptoms(metrics: Columns, validation: Columns) -> list[str]:
     return [name for name, symptom in SYMPTOMS.items() if symptom.shows(metrics, validation)]
 
 
+def read_warnings(folder: Path) -> dict[str, int]:
+    """Read what a training was warned of: the names of symptoms, each with its step."""
+    path = folder / WARNINGS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    marks = [line.partition(":")[0].split() for line in lines]  # `step 4000 grid: there is …`
+    return {mark[2]: int(mark[1]) for mark in marks if len(mark) == 3 and mark[2] in SYMPTOMS}
+
+
 def warn(folder: Path, step: int) -> None:
     """Say what the tables of a run show, each symptom once, and keep it in warnings.txt."""
-    told = folder / "warnings.txt"
-    before = told.read_text() if told.exists() else ""
     metrics, validation = folder / "metrics.csv", folder / "validation.csv"
     tables = [read_columns(path) if path.exists() else {} for path in (metrics, validation)]
-    for name in find_symptoms(*tables):
-        symptom = SYMPTOMS[name]
-        if f" {name}: " in before:
-            continue
-        text = f"{symptom.text}: docs/TROUBLE.md#{symptom.section}"
+    told = read_warnings(folder)
+    for name in [each for each in find_symptoms(*tables) if each not in told]:
+        text = f"{SYMPTOMS[name].text}: docs/TROUBLE.md#{SYMPTOMS[name].section}"
         say_row("Careful", text)
-        with open(told, "a") as file:
+        with open(folder / WARNINGS, "a", encoding="utf-8") as file:
             file.write(f"step {step} {name}: {text}\n")

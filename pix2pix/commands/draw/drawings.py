@@ -9,7 +9,6 @@ from image_to_image_translation import dropout_layers, find_splits, fit_to_size
 from pix2pix.commands.inspect_dataset.pair_checks import looks_drawn
 from pix2pix.commands.open_run import TrainedRun
 from pix2pix.options.commands import Draw
-from pix2pix.options.train import DATASETS
 from pix2pix.pairs.splits import choose_shown
 from pix2pix.pictures.label_maps import find_classes, snap_to_classes
 from pix2pix.pictures.pixels import convert_channels, resize, shown_channels, to_pixels, to_values
@@ -64,7 +63,7 @@ def find_shown_classes(pictures: list[np.ndarray], channels: int) -> tuple[Label
 def read_pictures(trained: TrainedRun, options: Draw) -> list[np.ndarray]:
     """Read the first held-out sources, or the photos that sources are made of, if they are here."""
     of_data = trained.data_options(options.dataset, data_dir=options.data_dir)
-    known = None if of_data.source_dir else DATASETS.get(of_data.dataset)
+    known = of_data.known_dataset
     archive = options.data_dir.expanduser() / of_data.dataset
     if known and known.megabytes and not archive.is_dir():  # nothing is fetched to draw
         if options.dataset:

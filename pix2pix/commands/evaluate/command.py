@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from image_to_image_translation import find_splits
 from pix2pix.commands.evaluate.class_scores import target_scores
@@ -13,10 +12,10 @@ from pix2pix.commands.evaluate.report import Report, score_tables, write_report
 from pix2pix.commands.open_run import TrainedRun, open_run
 from pix2pix.options.advice import refuse_broken
 from pix2pix.options.commands import Evaluate
-from pix2pix.options.train import DATASETS, Train, dataset_name
+from pix2pix.options.train import Train, dataset_name
 from pix2pix.pairs.splits import CheckedSplit, Split
 from pix2pix.preparation import check_options, check_split
-from pix2pix.runs.checkpoint_files import checkpoints
+from pix2pix.runs.checkpoint_files import FAILED, checkpoints, restore_network
 from pix2pix.runs.run_page import renew_links
 from pix2pix.talk.errors import UsageError, UserError, first_line
 from pix2pix.talk.lines import say, say_row
@@ -67,7 +66,7 @@ def choose_dataset(trained: TrainedRun, options: Evaluate) -> Train:
     skips = trained.options.skip_broken or options.skip_broken
     places = {"data_dir": options.data_dir, "mirror": options.mirror}
     of_data = trained.data_options(options.dataset, skip_broken=skips, **places)
-    known = None if of_data.source_dir else DATASETS.get(of_data.dataset)
+    known = of_data.known_dataset
     is_fetched = known is not None and known.megabytes > 0
     its_own = Path(trained.options.data_dir)
     if is_fetched and its_own != Path(options.data_dir) == Train.data_dir:
@@ -131,9 +130,8 @@ def choose_checkpoints(trained: TrainedRun, options: Evaluate) -> dict[int, Path
 def load_weights(trained: TrainedRun, path: Path) -> None:
     """Give the generator of a run the weights that it had at a checkpoint."""
     try:
-        status = tf.train.Checkpoint(average=trained.generator).restore(str(path))
-        status.expect_partial().assert_existing_objects_matched()
-    except (tf.errors.OpError, IndexError, ValueError, AssertionError) as error:
+        restore_network("average", trained.generator, path)
+    except FAILED as error:
         raise UserError(f"{path}: cannot be read ({first_line(error)}).") from error
 
 

@@ -19,10 +19,9 @@ from pix2pix.commands.open_run import TrainedRun, open_run
 from pix2pix.pairs.splits import CheckedSplit, Split
 from pix2pix.pictures.label_maps import find_classes
 from pix2pix.pictures.sides import LabelClass
+from pix2pix.preparation import PICTURES_ASKED
 from pix2pix.talk.errors import UserError
 from pix2pix.talk.lines import say_for_now
-
-LABEL_MAPS = 100  # that are looked at for their colours
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,8 @@ def open_judge(path: Path, trained: TrainedRun, labels: Split) -> Judge:
         )
     if judge.task.size != trained.task.size:
         raise UserError(f"{path}: --judge must be trained at the same --image-size.")
-    every = max(1, len(labels) // LABEL_MAPS)
     classes = trained.found.source.classes or find_classes(
-        read_sound(labels, range(0, len(labels), every))
+        read_sound(labels, labels.spread(PICTURES_ASKED))
     )
     if not classes:
         raise UserError("--judge needs label maps; these sources have no few even colours.")
