@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_pair, small_task
+from conftest import make_pair, settled, small_task
 from PIL import Image
 from server import make_archive, serving
 
@@ -18,6 +18,7 @@ from pix2pix.commands.inspect_dataset.command import inspect_dataset
 from pix2pix.options.train import Train
 from pix2pix.pairs.synthetic import draw_facade
 from pix2pix.pictures.pixels import Kind
+from pix2pix.pictures.sides import PHOTOS
 from pix2pix.talk.errors import UserError
 
 
@@ -34,18 +35,18 @@ def test_pairs_are_cut_in_the_middle_and_turned_by_direction(pair_folder):
     whole = np.asarray(Image.open(pair_folder / "train/3.png"))
     for direction in ("AtoB", "BtoA"):
         config = Train(dataset=str(pair_folder), direction=direction)
-        splits, found = script.find_splits(config)
+        splits = script.find_splits(config)
         halves = splits["train"].read(3)
-        assert found == direction
+        assert preparation.choose_direction(config) == direction
         np.testing.assert_array_equal(halves[direction == "BtoA"], whole[:, :40])
         np.testing.assert_array_equal(halves[direction == "AtoB"], whole[:, 40:])
     assert {name: len(split) for name, split in splits.items()} == {"train": 6, "val": 2, "test": 1}
-    assert script.find_splits(Train(dataset=str(pair_folder)))[1] == "AtoB"
+    assert preparation.choose_direction(Train(dataset=str(pair_folder))) == "AtoB"
 
 
 def test_synthetic_splits_share_no_picture(small):
-    splits, direction = script.find_splits(small)
-    assert direction == "BtoA"
+    splits = script.find_splits(small)
+    assert preparation.choose_direction(small) == "BtoA"
     assert {name: len(split) for name, split in splits.items()} == {
         "train": 400,
         "val": 100,
@@ -60,8 +61,8 @@ def test_synthetic_splits_share_no_picture(small):
 def test_a_known_dataset_is_fetched_from_the_mirror(small, capsys):
     with serving(make_archive()) as (mirror, _):
         config = dataclasses.replace(small, dataset="facades", mirror=mirror)
-        splits, direction = script.find_splits(config)
-    assert direction == "BtoA"
+        splits = script.find_splits(config)
+    assert preparation.choose_direction(config) == "BtoA"
     assert {name: len(split) for name, split in splits.items()} == {"train": 3, "val": 3}
     assert splits["train"].pairs[0].files == (small.data_dir / "facades/train/0.png",)
     said = f"Fetching {mirror}/facades.tar.gz (about 31 MB) to {small.data_dir}"
@@ -76,13 +77,13 @@ def test_photos_for_a_task_are_the_targets_of_pairs(tmp_path, small, direction):
     write(tmp_path / "A/without-target.png", 99)  # sources do not matter
     config = Train(dataset=str(tmp_path), task="sketch", direction=direction, holdout=0)
     preparation.check_options(config)
-    splits, _ = script.find_splits(config)
+    splits = script.find_splits(config)
     assert list(splits) == ["train", "val"]
     assert len(splits["val"]) == 0
     photos = [splits["train"].read(k) for k in range(len(splits["train"]))]
     assert [[int(photo[0, 0, 0]) for photo in each] for each in photos] == [[10], [11], [12]]
     config = dataclasses.replace(small, task="sketch", direction=direction)  # synthetic
-    (photo,) = script.find_splits(config)[0]["test"].read(2)
+    (photo,) = script.find_splits(config)["test"].read(2)
     np.testing.assert_array_equal(photo, draw_facade(0, 502, (32, 32))[0])
 
 
@@ -91,7 +92,7 @@ def test_known_datasets_give_their_targets_to_a_task(tmp_path, pair_folder, smal
     for dataset, half in (("facades", slice(40)), ("maps", slice(40, 80))):
         shutil.copytree(pair_folder, tmp_path / f"cache/{dataset}", dirs_exist_ok=True)
         config = dataclasses.replace(small, dataset=dataset, task="inpaint")
-        (photo,) = script.find_splits(config)[0]["val"].read(1)
+        (photo,) = script.find_splits(config)["val"].read(1)
         whole = np.asarray(Image.open(pair_folder / "val/1.png"))
         np.testing.assert_array_equal(photo, whole[:, half])
 
@@ -109,7 +110,7 @@ def test_a_check_reports_what_is_there_and_what_is_broken(tmp_path, monkeypatch,
     Image.new("RGB", (63, 32)).save(tmp_path / "train/6.png")
     (tmp_path / "train/7.png").write_bytes(b"")
     options = Train(dataset=str(tmp_path), holdout=0, image_size=32, jitter=False)
-    splits, direction = script.find_splits(options)
+    splits = script.find_splits(options)
     checked = preparation.check_split(splits["train"], "train", options)
     assert [pair.title for pair in checked.pairs] == [f"{k}.png" for k in range(6)]
     assert checked.pairs == splits["train"].pairs[:6]
@@ -120,11 +121,12 @@ def test_a_check_reports_what_is_there_and_what_is_broken(tmp_path, monkeypatch,
     assert odd == f"{tmp_path}/train/6.png: is 63 pixels wide, so it has no exact middle"
     assert empty.startswith(f"{tmp_path}/train/7.png: not a readable picture")
     assert len(checked) == 6
-    config, _ = script.settle_channels_and_depth(options, direction, checked.kinds)
+    found = preparation.settle(options, checked)
     for k in range(6):
         pictures = splits["train"].read(k)
-        fitted = [script.fit_to_size(whole, (32, 32), config) for whole in pictures]
-        for ours, expected in zip(script.load_for_jitter(checked, k, config), fitted, strict=True):
+        fitted = [script.fit_to_size(whole, (32, 32), options, PHOTOS) for whole in pictures]
+        loaded = script.load_for_jitter(checked, k, options, found)
+        for ours, expected in zip(loaded, fitted, strict=True):
             np.testing.assert_array_equal(ours, expected)
     assert f"Checking train {'━' * 30} 8 of 8" in capsys.readouterr().out
 
@@ -133,30 +135,29 @@ def test_a_check_reports_what_is_there_and_what_is_broken(tmp_path, monkeypatch,
 def test_the_memory_that_pictures_would_take_is_known(tmp_path, options):
     make_pair(tmp_path / "train/1.png", size=500)
     config = Train(dataset=str(tmp_path), image_size=32, **options)
-    split = script.find_splits(config)[0]["train"]
+    split = script.find_splits(config)["train"]
     checked = preparation.check_split(split, "train", config)
-    pictures = script.load_for_jitter(checked, 0, config)
-    assert checked.nbytes == sum(picture.nbytes for picture in pictures)
+    pictures = script.load_for_jitter(checked, 0, config, settled(config))
+    assert script.bytes_for_jitter(checked, config) == sum(picture.nbytes for picture in pictures)
 
 
 def test_pairs_keep_their_numbers_whatever_is_broken_before_them(small, tmp_path):
     for k in range(4):
         make_pair(tmp_path / f"train/{k}.png", size=40, seed=k)
     config = small_task(small, "inpaint", dataset=str(tmp_path), holdout=0)
-    config, _ = script.settle_channels_and_depth(config, "AtoB", [(Kind(3, 8),)])
-    whole = script.find_splits(config)[0]["train"]
-    expected, _ = script.load_examples(whole, [2, 3], config)
+    whole, found = script.find_splits(config)["train"], settled(config)
+    expected, _ = script.load_examples(whole, [2, 3], config, found)
     (tmp_path / "train/1.png").write_bytes(b"")
-    checked = preparation.check_split(script.find_splits(config)[0]["train"], "train", config)
+    checked = preparation.check_split(script.find_splits(config)["train"], "train", config)
     assert checked.numbers == [0, 2, 3]
-    holes, _ = script.load_examples(checked, [1, 2], config)
+    holes, _ = script.load_examples(checked, [1, 2], config, found)
     np.testing.assert_array_equal(holes, expected)  # drawn by the same numbers
 
 
 def test_pictures_too_small_to_cut_are_broken(tmp_path):
     make_pair(tmp_path / "train/1.png", size=40)
     config = Train(dataset=str(tmp_path), crop=True, image_size=64)
-    split = script.find_splits(config)[0]["train"]
+    split = script.find_splits(config)["train"]
     checked = preparation.check_split(split, "train", config)
     expected = f"{tmp_path}/train/1.png: 40×40 is too small to cut 64×64 from it"
     assert checked.problems == [expected]
@@ -246,12 +247,9 @@ def counted(*pairs: str) -> Counter[tuple[Kind, ...]]:
     ],
 )
 def test_the_pictures_decide_the_channels(options, seen, expected):
-    options = Train(**options)
-    direction = options.direction or "AtoB"
-    config, found = script.settle_channels_and_depth(options, direction, counted(*seen))
-    assert (config.source_channels, config.target_channels, found["target_bits"]) == expected
-    assert (found["source_channels"], found["target_channels"]) == expected[:2]
-    assert config.depth == found["depth"] == 8
+    found = preparation.conclude(Train(**options), counted(*seen), [PHOTOS, PHOTOS])
+    assert (found.source_channels, found.target_channels, found.target_bits) == expected
+    assert found.depth == 8
 
 
 # --- sizes ---
@@ -265,21 +263,21 @@ def ramp(height: int, width: int) -> np.ndarray:
 
 def test_stretching_keeps_the_corners_and_cropping_the_shape():
     picture = ramp(60, 120)
-    stretched = script.fit_to_size(picture, (30, 30), Train())
+    stretched = script.fit_to_size(picture, (30, 30), Train(), PHOTOS)
     assert stretched.shape == (30, 30, 3)
     assert stretched[0, 0, 0] < 400
     assert stretched[-1, -1, 0] > 11_500
-    cropped = script.fit_to_size(picture, (30, 30), Train(fit="crop"))
+    cropped = script.fit_to_size(picture, (30, 30), Train(fit="crop"), PHOTOS)
     assert cropped.shape == (30, 30, 3)
     assert 3000 <= cropped[..., 0].min() < 3300  # the middle 60 of 120 columns
     assert 8700 <= cropped[..., 0].max() < 9000
     assert cropped[..., 1].max() > 5700  # and all rows
-    tall = script.fit_to_size(ramp(90, 30), (32, 64), Train(fit="crop"))
+    tall = script.fit_to_size(ramp(90, 30), (32, 64), Train(fit="crop"), PHOTOS)
     assert tall.shape == (32, 64, 3)
     assert 3600 <= tall[..., 1].min() < tall[..., 1].max() <= 5300
 
 
 def test_cutting_at_full_resolution_takes_the_middle():
     picture = ramp(60, 120)
-    cut = script.fit_to_size(picture, (32, 64), Train(crop=True))
+    cut = script.fit_to_size(picture, (32, 64), Train(crop=True), PHOTOS)
     np.testing.assert_array_equal(cut, picture[14:46, 28:92])

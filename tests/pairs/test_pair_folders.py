@@ -12,6 +12,7 @@ import image_to_image_translation as script
 from pix2pix import preparation
 from pix2pix.options.train import Train
 from pix2pix.pairs.pair_folders import FilePair, find_pairs, hold_out, read_pair
+from pix2pix.pairs.splits import Split
 from pix2pix.talk.errors import UserError
 
 TWO_FOLDERS = [
@@ -26,7 +27,7 @@ def write(path: Path, level: int, size: tuple[int, int] = (8, 6)) -> None:
     Image.new("L", size, level).save(path)
 
 
-def levels(split: script.Split) -> list[tuple[int, ...]]:
+def levels(split: Split) -> list[tuple[int, ...]]:
     """The brightness of source and target of every pair."""
     read = (split.read(k) for k in range(len(split)))
     return [tuple(int(picture[0, 0, 0]) for picture in pictures) for pictures in read]
@@ -36,7 +37,7 @@ def find(folder: Path, **options) -> dict[str, list[tuple[int, ...]]]:
     """The pairs of each split that is not empty."""
     config = Train(dataset=str(folder), **options)
     preparation.check_options(config)
-    splits, _ = script.find_splits(config)
+    splits = script.find_splits(config)
     return {name: levels(split) for name, split in splits.items() if len(split)}
 
 
@@ -141,7 +142,7 @@ def test_pairs_are_made_by_name_and_never_by_order(tmp_path):
     (tmp_path / "B/notes.txt").write_text("not a picture")
     write(tmp_path / "B/.hidden.png", 0)
     a, b = tmp_path / "A", tmp_path / "B"
-    split = script.find_splits(Train(dataset=str(tmp_path)))[0]["train"]
+    split = script.find_splits(Train(dataset=str(tmp_path)))["train"]
     assert levels(split) == [(2, 12)]
     assert split.problems == [
         f"{a}/1.png: no partner in {b}",
@@ -248,7 +249,7 @@ def test_a_broken_file_breaks_its_pair_of_two_folders_alone(tmp_path):
         write(tmp_path / f"B/{k}.png", 10 + k)
     (tmp_path / "A/2.png").symlink_to("gone")
     write(tmp_path / "B/2.png", 12)
-    split = script.find_splits(Train(dataset=str(tmp_path), holdout=0))[0]["train"]
+    split = script.find_splits(Train(dataset=str(tmp_path), holdout=0))["train"]
     assert split.names[2].startswith("2.png, 0 bytes, 2.png, ")
     checked = preparation.check_split(split, "train", Train())
     assert len(checked) == 2

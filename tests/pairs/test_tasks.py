@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import small_task
+from conftest import make_training, settled, small_task
 
 import image_to_image_translation as script
 from pix2pix import preparation
+from pix2pix.options.found import Found
 from pix2pix.options.train import Train
 from pix2pix.pairs.synthetic import draw_facade
 from pix2pix.pairs.tasks import draw_holes
@@ -18,13 +19,13 @@ from pix2pix.pictures.pixels import from_pixels
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
-def examples(config: Train, count: int = 4) -> tuple:
-    """The resolved configuration, and sources and targets of a few pairs as they are."""
-    splits, direction = script.find_splits(config)
-    first = dataclasses.replace(splits["train"], pairs=splits["train"].pairs[:count])
+def examples(config: Train, count: int = 4) -> tuple[Found, np.ndarray, np.ndarray]:
+    """What the pictures decide, and sources and targets of a few pairs as they are."""
+    split = script.find_splits(config)["train"]
+    first = dataclasses.replace(split, pairs=split.pairs[:count])
     sound = preparation.check_split(first, "train", config)
-    config, _ = script.settle_channels_and_depth(config, direction, sound.kinds)
-    return config, *map(np.asarray, script.load_examples(sound, range(len(sound)), config))
+    found = preparation.settle(config, sound)
+    return found, *map(np.asarray, script.load_examples(sound, range(len(sound)), config, found))
 
 
 def photos(config: Train) -> np.ndarray:
@@ -34,15 +35,17 @@ def photos(config: Train) -> np.ndarray:
 
 
 def test_colorize_gives_the_luminance(small):
-    config, sources, targets = examples(small_task(small, "colorize"))
+    config = small_task(small, "colorize")
+    _, sources, targets = examples(config)
     np.testing.assert_array_equal(targets, photos(config))
     np.testing.assert_allclose(sources[..., 0], targets @ LUMA, atol=1e-6)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_colorize_keeps_the_luminance_whatever_the_weights(small, precision):
-    config, sources, _ = examples(small_task(small, "colorize", precision=precision))
-    generator = script.new_state(config).generator
+    config = small_task(small, "colorize", precision=precision)
+    _, sources, _ = examples(config)
+    generator = make_training(config).generator
     for weight in generator.trainable_variables:  # far from grey, so that limits are met
         weight.assign(weight * 30)
     sources = sources.copy()
@@ -65,7 +68,7 @@ def test_colorize_can_make_every_colour(small):
     grey = (target @ LUMA)[..., None].astype(np.float32)
     blue, red = (target[..., 2:] - grey) / 1.772, (target[..., :1] - grey) / 1.402
     source, chroma = keras.Input((32, 32, 1)), keras.Input((32, 32, 2))
-    colour = preparation.task_of(config).finish(keras.ops.tanh(chroma), source)
+    colour = preparation.task_of(config, "AtoB").finish(keras.ops.tanh(chroma), source)
     model = keras.Model([source, chroma], colour)
     limit = 1 - 1e-6
     wanted = np.arctanh(np.clip(np.concatenate([blue, red], -1), -limit, limit))
@@ -75,7 +78,8 @@ def test_colorize_can_make_every_colour(small):
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
 def test_super_resolve_gives_what_a_small_picture_holds(small, scale):
-    config, sources, targets = examples(small_task(small, "super-resolve", scale=scale))
+    config = small_task(small, "super-resolve", scale=scale)
+    _, sources, targets = examples(config)
     np.testing.assert_array_equal(targets, photos(config))
     assert sources.shape == targets.shape
     side = 32 // scale
@@ -89,7 +93,8 @@ def test_super_resolve_gives_what_a_small_picture_holds(small, scale):
 
 
 def test_sketch_draws_dark_lines_where_things_meet(small):
-    config, sources, targets = examples(small_task(small, "sketch", image_size=64))
+    config = small_task(small, "sketch", image_size=64)
+    _, sources, targets = examples(config)
     np.testing.assert_array_equal(targets, photos(config))
     assert sources.shape == (4, 64, 64, 1)
     assert sources.min() >= -1
@@ -97,7 +102,7 @@ def test_sketch_draws_dark_lines_where_things_meet(small):
     assert 0.02 < (sources < 0).mean() < 0.4
     step = np.full((64, 64, 3), 0.5, np.float32)
     step[:, 32:] = -0.5
-    task = preparation.task_of(config)
+    task = preparation.task_of(config, "AtoB")
     line = np.asarray(task.make_source(tf.constant(step), [0, 0]))[..., 0]
     assert (line[:, 32:34] == -1).all()  # on the dark side of the edge
     assert (np.delete(line, [32, 33], axis=1) == 1).all()  # and nowhere else, borders included
@@ -106,17 +111,19 @@ def test_sketch_draws_dark_lines_where_things_meet(small):
 
 
 def test_photo_to_sketch_is_sketch_to_photo_turned_round(small):
-    config, sources, targets = examples(small_task(small, "sketch"))
-    turned, photo_sources, sketches = examples(small_task(small, "sketch", direction="BtoA"))
+    config = small_task(small, "sketch", direction="BtoA")
+    found, sources, targets = examples(small_task(small, "sketch"))
+    turned, photo_sources, sketches = examples(config)
     np.testing.assert_array_equal(sources, sketches)
     np.testing.assert_array_equal(targets, photo_sources)
-    assert (config.source_channels, config.target_channels) == (1, 3)
+    assert (found.source_channels, found.target_channels) == (1, 3)
     assert (turned.source_channels, turned.target_channels) == (3, 1)
-    assert script.build_generator(turned).output_shape == (None, 32, 32, 1)
+    assert script.build_generator(config, turned).output_shape == (None, 32, 32, 1)
 
 
 def test_inpaint_gives_a_photo_with_transparent_holes(small):
-    config, sources, targets = examples(small_task(small, "inpaint", image_size=64))
+    config = small_task(small, "inpaint", image_size=64)
+    _, sources, targets = examples(config)
     np.testing.assert_array_equal(targets, photos(config))
     known = sources[..., 3] == 1
     assert set(np.unique(sources[..., 3])) == {-1, 1}
@@ -132,8 +139,9 @@ def test_inpaint_gives_a_photo_with_transparent_holes(small):
 
 
 def test_inpaint_keeps_what_is_known_whatever_the_weights(small):
-    config, sources, _ = examples(small_task(small, "inpaint"))
-    generated = np.asarray(script.generate(script.new_state(config).generator, sources))
+    config = small_task(small, "inpaint")
+    _, sources, _ = examples(config)
+    generated = np.asarray(script.generate(make_training(config).generator, sources))
     known = sources[..., 3] == 1
     np.testing.assert_allclose(generated[known], sources[known][:, :3], atol=1e-6)
     assert np.abs(generated[~known]).max() > 0.001
@@ -142,18 +150,20 @@ def test_inpaint_keeps_what_is_known_whatever_the_weights(small):
 
 @pytest.mark.parametrize("task", ["colorize", "super-resolve", "sketch", "inpaint"])
 def test_tasks_are_a_function_of_seed_and_step(small, task):
-    config, *_ = examples(small_task(small, task, batch_size=2, steps=6))
-    split = script.find_splits(small_task(small, task))[0]["train"]
-    sound = preparation.check_split(split, "train", config)
-    straight, resumed = (list(script.batches(sound, config, first)) for first in (0, 4))
+    config = small_task(small, task, batch_size=2, steps=6)
+    split = preparation.check_split(script.find_splits(config)["train"], "train", config)
+    found, alone = settled(config), tf.distribute.InputContext()
+    straight, resumed = (
+        list(script.batches(split, config, found, first, alone)) for first in (0, 4)
+    )
     for ours, theirs in zip(straight[4:], resumed, strict=True):
         for side in (0, 1):
             np.testing.assert_array_equal(ours[side], theirs[side])
     sources = {np.asarray(source).tobytes() for source, _ in straight}
     assert len(sources) == 6
     source, target = (np.asarray(side) for side in straight[0])
-    made = [
-        preparation.task_of(config).make_source(tf.constant(photo), [0, 0]) for photo in target
-    ]  # from what jitter has cut, as it will be when the training is over
+    learned = preparation.task_of(config, found.direction)
+    # from what jitter has cut, as it will be when the training is over
+    made = [learned.make_source(tf.constant(photo), [0, 0]) for photo in target]
     if task != "inpaint":
         np.testing.assert_allclose(source, np.stack(made), atol=1e-5)
