@@ -20,6 +20,7 @@ from pix2pix.commands.draw.drawings import find_drawings
 from pix2pix.commands.open_run import open_run
 from pix2pix.options.commands import Draw
 from pix2pix.pictures.pixels import Kind
+from pix2pix.pictures.sides import Side
 from pix2pix.talk.errors import UserError
 
 
@@ -243,7 +244,7 @@ def test_classes_are_drawn_as_the_generator_sees_them(small, tmp_path, channels,
 def test_nobody_draws_measurements(small, tmp_path):
     kinds = Counter([(Kind(1, 16), Kind(3, 8))])
     config = dataclasses.replace(small, direction="AtoB")
-    run = make_run(tmp_path / "run", config, kinds=kinds, source={"ranges": [[0, 4000]]})
+    run = make_run(tmp_path / "run", config, kinds=kinds, source=Side(ranges=((0, 4000),)))
     with pytest.raises(UserError, match="nobody can draw measurements"):
         find_drawings(open_run(run), Draw(run))
 
