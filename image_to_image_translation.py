@@ -540,6 +540,21 @@ def compute_losses(
 # something else if that has been edited since the program was started.
 
 
+def update_average(training: "Training") -> None:
+    """Move the average of the generator's weights a little towards what they are now. It is not in
+    the paper, but mostly makes better pictures (docs/QUALITY.md), and training is the same without.
+
+    At first it spans few steps, so that the initial weights are forgotten, unless another run's
+    average was carried over."""
+    kept = training.options.average_weights
+    if not training.options.from_run:
+        done = tf.cast(training.steps_done, tf.float32)
+        kept = tf.minimum(kept, (1 + done) / (10 + done))
+    weights = zip(training.average.weights, training.generator.weights, strict=True)
+    for average, weight in weights:
+        average.assign_add((1 - kept) * (weight - average))
+
+
 @tf.function(autograph=False)
 def train_step(training: "Training", source: tf.Tensor, target: tf.Tensor) -> dict[str, tf.Tensor]:
     """Update all networks on one batch; return the losses from before the update.
@@ -568,21 +583,6 @@ def train_step(training: "Training", source: tf.Tensor, target: tf.Tensor) -> di
     for name, loss in losses.items():
         training.loss_sums[name].assign_add(loss)
     return losses
-
-
-def update_average(training: "Training") -> None:
-    """Move the average of the generator's weights a little towards what they are now. It is not in
-    the paper, but mostly makes better pictures (docs/QUALITY.md), and training is the same without.
-
-    At first it spans few steps, so that the initial weights are forgotten, unless another run's
-    average was carried over."""
-    kept = training.options.average_weights
-    if not training.options.from_run:
-        done = tf.cast(training.steps_done, tf.float32)
-        kept = tf.minimum(kept, (1 + done) / (10 + done))
-    weights = zip(training.average.weights, training.generator.weights, strict=True)
-    for average, weight in weights:
-        average.assign_add((1 - kept) * (weight - average))
 
 
 @tf.function(autograph=False)
@@ -648,6 +648,11 @@ class Training:
         variables = [variable.value for part in parts for variable in part.variables]
         return [*variables, self.steps_done, self.logged, *self.loss_sums.values()]
 
+    def refuse_to_go_on(self) -> None:
+        """Say since when a loss may have been infinite or no number, and what to do."""
+        first = min(int(self.logged.numpy()) + 1, self.step)
+        raise checkpoint_files.not_finite_error(self.folder, first, self.step)
+
     def mean_losses(self) -> dict[str, float]:
         """Return the mean losses since the last log line; refuse to go on if one is not finite."""
         count = max(1, self.step - int(self.logged.numpy()))
@@ -661,11 +666,6 @@ class Training:
         self.logged.assign(self.step)
         for total in self.loss_sums.values():
             total.assign(0.0)
-
-    def refuse_to_go_on(self) -> None:
-        """Say since when a loss may have been infinite or no number, and what to do."""
-        first = min(int(self.logged.numpy()) + 1, self.step)
-        raise checkpoint_files.not_finite_error(self.folder, first, self.step)
 
     def write_generator(self, example: tf.Tensor, name: str) -> None:
         """Write the generator as it is shown, with its options and a source as an example."""
@@ -785,20 +785,6 @@ def train_steps(training: Training, split: CheckedSplit, watch: Watch) -> int:
     return 0
 
 
-def train(options: Train) -> RunFolder:
-    """Train, in a notebook say; options at their defaults are taken from a run that is there.
-
-    A cell that is interrupted ends quietly, and goes on when it is run again."""
-    with live_output():
-        try:
-            return train_as_told(fill_in_changed(options))
-        except KeyboardInterrupt:
-            if not in_notebook():
-                raise
-            say("Interrupted. Run this cell again to go on.")
-            return RunFolder(options.run_folder, signal.SIGINT)
-
-
 def train_as_told(options: Train) -> RunFolder:
     """Train up to step `options.steps`, from wherever the run stopped."""
     check_options(options)
@@ -819,3 +805,17 @@ def train_as_told(options: Train) -> RunFolder:
         stopped_by = train_steps(training, splits["train"], watch)
         watch.end(stopped_by)
     return RunFolder(folder, stopped_by)
+
+
+def train(options: Train) -> RunFolder:
+    """Train, in a notebook say; options at their defaults are taken from a run that is there.
+
+    A cell that is interrupted ends quietly, and goes on when it is run again."""
+    with live_output():
+        try:
+            return train_as_told(fill_in_changed(options))
+        except KeyboardInterrupt:
+            if not in_notebook():
+                raise
+            say("Interrupted. Run this cell again to go on.")
+            return RunFolder(options.run_folder, signal.SIGINT)
