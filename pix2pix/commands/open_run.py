@@ -82,7 +82,7 @@ def open_run(run: Path) -> TrainedRun:
                     check_weights(archive, build_generator(options, found))
                 generator = build_generator(options, found)
             read_weights(archive, generator)
-            example = read_example(archive, generator)
+            example = read_example(archive, (1, *options.picture_size, found.source_channels))
     except Exception as error:  # Keras, HDF5 and zipfile raise a dozen kinds
         raise UserError(f"{file}: not a sound generator.keras ({first_line(error)}).") from error
     generator.trainable = False  # so that batch normalisation stays as it is even with dropout on

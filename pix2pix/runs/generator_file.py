@@ -115,9 +115,8 @@ def read_weights(archive: zipfile.ZipFile, network: keras.Model) -> None:
             raise UserError(f"{WEIGHTS}: {weight.path} has infinite numbers, or none")
 
 
-def read_example(archive: zipfile.ZipFile, network: keras.Model) -> np.ndarray:
-    """Read the example of a source, a batch of one, as a network takes it."""
-    shape = (1, *network.input_shape[1:])
+def read_example(archive: zipfile.ZipFile, shape: Shape) -> np.ndarray:
+    """Read the example of a source, a batch of one, of a shape."""
     size = archive.getinfo(EXAMPLE).file_size
     if size > math.prod(shape) * np.float32().itemsize + NPY_HEADER:
         raise UserError(f"{EXAMPLE}: {size:,} bytes are too many for {shape}")
