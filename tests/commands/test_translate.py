@@ -5,6 +5,7 @@ import errno
 import os
 import shutil
 import weakref
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -16,15 +17,15 @@ from PIL import Image
 
 import image_to_image_translation as script
 from pix2pix import command_line
-from pix2pix.commands import translate as translate_module
 from pix2pix.commands.open_run import open_run
-from pix2pix.commands.translate import windows
+from pix2pix.commands.translate import translator
 from pix2pix.commands.translate.command import translate as run_translate
-from pix2pix.commands.translate.windows import place_windows
+from pix2pix.commands.translate.translator import Translator, place_windows
 from pix2pix.options.commands import Translate
 from pix2pix.pictures import picture_files
 from pix2pix.pictures.picture_files import read_picture
-from pix2pix.pictures.pixels import LUMA, from_pixels, resize, to_pixels
+from pix2pix.pictures.pixels import LUMA, from_pixels, resize_values, to_pixels
+from pix2pix.pictures.sides import PHOTOS
 from pix2pix.talk.errors import UsageError, UserError
 
 
@@ -170,12 +171,12 @@ def test_a_translation_is_what_the_training_would_show(small, pair_folder, tmp_p
     config = dataclasses.replace(small, dataset=str(pair_folder), direction="BtoA")
     run = make_run(tmp_path / "run", config)
     trained = open_run(run)
-    pairs = script.find_splits(config)[0]["val"]
-    sources, _ = script.load_examples(pairs, (0, 1), trained.options)
+    pairs = script.find_splits(config)["val"]
+    sources, _ = script.load_examples(pairs, (0, 1), trained.options, trained.found)
     translate(run, pair_folder / "val", output=tmp_path / "out", pairs=True)
     for k in range(2):
-        shown = to_pixels(script.generate(trained.generator, sources)[k])
-        back = resize(shown, (40, 40), Image.Resampling.BICUBIC)
+        shown = script.generate(trained.generator, sources)[k].numpy()
+        back = to_pixels(resize_values(shown, (40, 40), PHOTOS))
         np.testing.assert_array_equal(pixels_of(tmp_path / f"out/{k}.png"), back)
 
 
@@ -240,7 +241,7 @@ def test_the_generator_never_gets_more_than_a_batch_of_windows(run, tmp_path, mo
         shapes.add(tuple(source.shape))
         return script.generate(generator, source, noise)
 
-    monkeypatch.setattr(windows, "generate", generate)
+    monkeypatch.setattr(translator, "generate", generate)
     make_picture(tmp_path / "1.png", 200, 150)
     translate(run, tmp_path / "1.png", output=tmp_path / "out", native=True, batch_size=4)
     assert shapes == {(4, 32, 32, 3)}
@@ -372,15 +373,15 @@ def test_16_bits_in_every_channel_reach_the_png(small, tmp_path):
 
 
 def test_pictures_are_let_go_when_they_are_written(copy, tmp_path, monkeypatch):
-    alive, most, load_pixels = weakref.WeakSet(), [], translate_module.load_pixels
+    alive, most, load = weakref.WeakSet(), [], Translator.load
 
     def load_and_count(*arguments):
-        loaded = load_pixels(*arguments)
+        loaded = load(*arguments)
         alive.add(loaded)
         most.append(len(alive))
         return loaded
 
-    monkeypatch.setattr(translate_module, "load_pixels", load_and_count)
+    monkeypatch.setattr(Translator, "load", load_and_count)
     for k in range(60):
         make_picture(tmp_path / f"in/{k}.png", 8, 8)
     translate(copy, tmp_path / "in", output=tmp_path / "out", batch_size=2)
@@ -406,7 +407,7 @@ def test_options_that_make_no_sense_are_one_line(copy, tmp_path, options, said):
 
 def make_disk_fail(monkeypatch, name: str, number: int) -> None:
     """Let the disk fail, with an error of the system, where a file of this name is written."""
-    write_bytes = translate_module.Path.write_bytes
+    write_bytes = Path.write_bytes
 
     def write_or_fail(path, content):
         written = write_bytes(path, content)
@@ -414,7 +415,7 @@ def make_disk_fail(monkeypatch, name: str, number: int) -> None:
             raise OSError(number, os.strerror(number))
         return written
 
-    monkeypatch.setattr(translate_module.Path, "write_bytes", write_or_fail)
+    monkeypatch.setattr(Path, "write_bytes", write_or_fail)
 
 
 @pytest.mark.parametrize("form", ["png", "jpg"])
