@@ -10,8 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pix2pix.pictures.huge_pictures import MAX_PIXELS
-from pix2pix.pictures.picture_files import SUFFIXES, holds_measurements, read_picture
+from pix2pix.pictures.picture_files import (
+    MAX_PIXELS,
+    SUFFIXES,
+    holds_measurements,
+    read_picture,
+)
 from pix2pix.pictures.pixels import drop_opaque_alpha, has_alpha
 from pix2pix.pictures.sides import Part, Side
 from pix2pix.talk.errors import UserError, on_one_line

@@ -13,17 +13,10 @@ from typing import BinaryIO
 import numpy as np
 import tensorflow as tf
 from PIL import ExifTags, Image, UnidentifiedImageError
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from tifffile import PHOTOMETRIC
 
 from pix2pix.pictures import tiff_files
-from pix2pix.pictures.huge_pictures import (
-    MAX_PIXELS,
-    cut_into_strips,
-    decode_into_file,
-    is_huge,
-    read_size,
-    write_png_rows,
-)
+from pix2pix.pictures.georeference import read_geo_tags
 from pix2pix.pictures.pixels import convert_channels, from_pixels, to_pixels
 from pix2pix.talk.errors import UserError, first_line
 from pix2pix.talk.files import replace_when_complete
@@ -33,12 +26,17 @@ TIFF_SUFFIXES = {".tif", ".tiff"}
 SUFFIXES = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".webp"}
 SUFFIXES |= TIFF_SUFFIXES | ARRAY_SUFFIXES
 
-LARGEST = 2 * MAX_PIXELS  # of TIFFs and arrays that are decoded as a whole
+MAX_PIXELS = 178_956_970  # in a picture that is not known to be large; also Pillow's limit
+LARGEST = 2 * MAX_PIXELS  # of TIFFs and arrays
+LARGEST_FOR_TENSORFLOW = 2**27  # pixels; it decodes no JPEG of four times as many bytes
+LARGEST_PNG = 2**31 - 1  # numbers; TensorFlow encodes fewer
+PNG_START, JPEG_START = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 ARRAY_STARTS = (b"\x93NUMPY", b"PK\x03\x04")  # .npy and .npz
 PNG_BIT_DEPTH = 24  # where a PNG has it: behind the signature, in its first chunk
 PNG_ORIENTATIONS = (b"eXIf", b"Raw profile type exif", b"tiff:Orientation")  # where it may be said
 MIRRORED_COLUMNS, MIRRORED_ROWS, TRANSPOSED = (2, 3, 6, 7), (3, 4, 7, 8), (5, 6, 7, 8)  # in EXIF
 
+Image.MAX_IMAGE_PIXELS = None  # Pillow's limit, and its warning from half of it on
 warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters is raised
 logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 
@@ -46,60 +44,52 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 
 
 def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read a picture the right way up, [height, width, channels], of at most so many pixels.
+    """Read a picture from a file as `decode_picture` does."""
+    try:
+        with path.open("rb") as file:
+            return decode_picture(file, max_pixels)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except OSError as error:
+        raise UserError(f"{path}: not a readable picture ({first_line(error)})") from error
+
+
+def decode_picture(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode a picture the right way up, [height, width, channels], of at most so many pixels.
 
     Colours have 1 to 4 channels of 8 or 16 bits; palettes, CMYK and the like become RGB.
     Measurements have any number of channels, of 8 or 16 bits or else of float32. Of an animation,
-    the first picture is taken.
+    the first picture is taken. What is wrong is said without a name of the file.
     """
-    count = math.prod(read_size(path))
+    count = math.prod(read_size(file))
     if count > max_pixels:
         way_out = f"translate --max-pixels {count} reads it all the same"
-        raise UserError(f"{path}: has {count:,} pixels; {way_out}")
+        raise UserError(f"has {count:,} pixels; {way_out}")
     try:
-        with path.open("rb") as file:
-            start = file.read(8)
-            decoders = [decode for begin, decode in DECODERS.items() if start.startswith(begin)]
-            decode = decoders[0] if decoders else decode_with_pillow
-            pixels = take_numbers(decode(file))
+        file.seek(0)
+        start = file.read(8)
+        decoders = [decode for begin, decode in DECODERS.items() if start.startswith(begin)]
+        decode = decoders[0] if decoders else decode_with_pillow
+        pixels = take_numbers(decode(file))
         if pixels.ndim == 2:
             pixels = pixels[..., None]
         if pixels.ndim != 3 or not pixels.size:
             raise ValueError(f"its shape is {pixels.shape}")
     except ModuleNotFoundError as error:
-        raise UserError(f"{path}: pip install tifffile imagecodecs to read it") from error
+        raise UserError("pip install imagecodecs to read it") from error
     except UnidentifiedImageError as error:
         why = "its beginning is damaged, or its format not known"
-        raise UserError(f"{path}: not a readable picture ({why})") from error
+        raise UserError(f"not a readable picture ({why})") from error
     except Exception as error:  # decoders raise a dozen kinds for damaged files
-        raise UserError(f"{path}: not a readable picture ({first_line(error)})") from error
+        raise UserError(f"not a readable picture ({first_line(error)})") from error
     return pixels
 
 
-def holds_measurements(path: Path) -> bool:
-    """Tell from the head of a file whether its channels are measurements, and not colours with
-    perhaps transparency; of a file that is not readable, no."""
-    with suppress(Exception), path.open("rb") as file:
-        start = file.read(8)
-        if start.startswith(tiff_files.STARTS):
-            pages = tiff_files.read_pages(file)
-            return tiff_files.is_stack(pages) or pages[0].is_measured
-        return start.startswith(ARRAY_STARTS)
-    return False
-
-
-def take_numbers(array: np.ndarray) -> np.ndarray:
-    """Keep whole numbers of 8 and 16 bits without sign; turn all others into float32."""
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"{array.dtype} is no kind of numbers for pixels")
-    native = array.dtype.newbyteorder("=")
-    if native in (np.uint8, np.uint16):
-        return array.astype(native, copy=False)
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found just below
-        numbers = array.astype(np.float32, copy=False)
-    if not np.isfinite(numbers).all():
-        raise ValueError("some numbers are infinite or not a number; replace them")
-    return numbers
+def read_size(file: Path | BinaryIO) -> tuple[int, int]:
+    """Read the sides of a picture in its head; of what Pillow does not know, 0."""
+    with suppress(Exception), Image.open(file) as image:
+        return image.size
+    return 0, 0
 
 
 def check_memory(path: Path, bytes_per_pixel: int) -> None:
@@ -121,6 +111,32 @@ def memory_size() -> float:
         return math.inf
 
 
+def holds_measurements(path: Path) -> bool:
+    """Tell from the head of a file whether its channels are measurements, and not colours with
+    perhaps transparency; of a file that is not readable, no."""
+    with suppress(Exception), path.open("rb") as file:
+        start = file.read(8)
+        if start.startswith(tiff_files.STARTS):
+            pages = tiff_files.read_pages(file)
+            return len(pages) > 1 or tiff_files.is_measured(pages[0])
+        return start.startswith(ARRAY_STARTS)
+    return False
+
+
+def take_numbers(array: np.ndarray) -> np.ndarray:
+    """Keep whole numbers of 8 and 16 bits without sign; turn all others into float32."""
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{array.dtype} is no kind of numbers for pixels")
+    native = array.dtype.newbyteorder("=")
+    if native in (np.uint8, np.uint16):
+        return array.astype(native, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found just below
+        numbers = array.astype(np.float32, copy=False)
+    if not np.isfinite(numbers).all():
+        raise ValueError("some numbers are infinite or not a number; replace them")
+    return numbers
+
+
 def check_size(height: int, width: int, channels: int) -> None:
     """Refuse what would need more memory than the largest RGBA picture."""
     if height * width * max(1, channels / 4) > LARGEST:
@@ -135,7 +151,7 @@ def decode_png(file: BinaryIO) -> np.ndarray:
     """Decode a PNG with TensorFlow, which is faster, minds checksums, and knows 16 bits."""
     file.seek(0)
     bits = file.read(PNG_BIT_DEPTH + 1)[-1]
-    if is_huge(read_size(file)) and bits < 16:
+    if math.prod(read_size(file)) > LARGEST_FOR_TENSORFLOW and bits < 16:
         return decode_with_pillow(file)
     file.seek(0)
     encoded = file.read()
@@ -162,7 +178,7 @@ def add_transparent_colour(
 def decode_jpeg(file: BinaryIO) -> np.ndarray:
     """Decode a JPEG with TensorFlow, which is faster; but not one in CMYK."""
     with Image.open(file) as image:
-        if image.mode not in ("L", "RGB") or is_huge(image.size):
+        if image.mode not in ("L", "RGB") or math.prod(image.size) > LARGEST_FOR_TENSORFLOW:
             return decode_with_pillow(file)
         orientation = read_orientation(image)
     file.seek(0)
@@ -171,18 +187,17 @@ def decode_jpeg(file: BinaryIO) -> np.ndarray:
 
 
 def decode_tiff(file: BinaryIO) -> np.ndarray:
-    """Decode a TIFF with Pillow, if it knows this kind in full; else with tifffile."""
+    """Decode a TIFF with tifffile; or with Pillow what only that decodes."""
     pages = tiff_files.read_pages(file)
     first = pages[0]
-    if first.suits_pillow and not tiff_files.is_stack(pages):
+    if len(pages) == 1 and tiff_files.suits_pillow(first):
         with suppress(UnidentifiedImageError):
             pixels = decode_with_pillow(file)
-            is_inverted = (
-                pixels.dtype == np.uint16 and first.photometric == tiff_files.WHITE_IS_ZERO
-            )
+            is_inverted = pixels.dtype == np.uint16 and first.photometric == PHOTOMETRIC.MINISWHITE
             return 65535 - pixels if is_inverted else pixels
-    check_size(first.height, first.width, first.samples * len(pages))
-    return turn_upright(tiff_files.decode_with_tifffile(file, pages), first.orientation)
+    channels = first.samplesperpixel * first.imagedepth * len(pages)
+    check_size(first.imagelength, first.imagewidth, channels)
+    return turn_upright(tiff_files.decode_pages(pages), tiff_files.orientation_of(first))
 
 
 def decode_npy(file: BinaryIO) -> np.ndarray:
@@ -224,8 +239,7 @@ def decode_with_pillow(file: BinaryIO) -> np.ndarray:
             what = f"more than 8 bits in {image.format}"
             raise ValueError(f"{what}; PNG, TIFF and .npy may have them")
         else:
-            mode, huge = choose_mode(image), is_huge(image.size)
-            pixels = decode_into_file(image, mode) if huge else np.asarray(image.convert(mode))
+            pixels = np.asarray(image.convert(choose_mode(image)))
         return turn_upright(pixels, read_orientation(image))
 
 
@@ -239,8 +253,8 @@ def choose_mode(image: Image.Image) -> str:
 
 
 DECODERS = {  # by how a file begins; all others are Pillow's
-    b"\x89PNG\r\n\x1a\n": decode_png,
-    b"\xff\xd8\xff": decode_jpeg,
+    PNG_START: decode_png,
+    JPEG_START: decode_jpeg,
     **dict.fromkeys(tiff_files.STARTS, decode_tiff),
     **dict(zip(ARRAY_STARTS, (decode_npy, decode_npz), strict=True)),
 }
@@ -277,26 +291,31 @@ def write_picture(
     channels, which a TIFF can call measurements. It lies on earth where `like`, a GeoTIFF, does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    suffix, channels = path.suffix.lower(), pixels.shape[2]
-    if suffix not in TIFF_SUFFIXES | ARRAY_SUFFIXES and (channels > 4 or pixels.dtype.kind == "f"):
-        what = f"{channels} channels of {8 * pixels.itemsize} bits"
-        raise UserError(f"{path}: {suffix} cannot hold {what}; choose --format tif or npy.")
+    suffix = path.suffix.lower()
+    check_format(path, pixels)
     with replace_when_complete(path) as temporary:
-        if suffix == ".png" and is_huge(pixels.shape[:2]):
-            strips = cut_into_strips(pixels)
-            write_png_rows(temporary, pixels.shape, 8 * pixels.itemsize, strips)
-        elif suffix == ".png":  # twice as fast as compressed in full, and 9% larger
-            temporary.write_bytes(tf.io.encode_png(pixels, compression=1).numpy())
-        elif suffix in ARRAY_SUFFIXES:
+        if suffix in ARRAY_SUFFIXES:
             write_array(temporary, pixels)
         elif suffix in TIFF_SUFFIXES:
-            geo_tags = tiff_files.read_geo_tags(like, pixels.shape[:2]) if like else {}
-            try:
-                write_tiff(temporary, pixels, as_measurements, geo_tags)
-            except ModuleNotFoundError as error:
-                raise UserError(f"{path}: pip install tifffile to write it") from error
-        else:
+            geo_tags = read_geo_tags(like, pixels.shape[:2]) if like else []
+            temporary.write_bytes(tiff_files.encode_tiff(pixels, as_measurements, geo_tags))
+        elif suffix != ".png":
             write_with_pillow(temporary, pixels)
+        elif pixels.size < LARGEST_PNG:  # twice as fast as compressed in full, and 9% larger
+            temporary.write_bytes(tf.io.encode_png(pixels, compression=1).numpy())
+        else:
+            save_image(temporary, pixels, compress_level=1)
+
+
+def check_format(path: Path, pixels: np.ndarray) -> None:
+    """Refuse pixels that the format of a path cannot hold."""
+    suffix, (height, width, channels) = path.suffix.lower(), pixels.shape
+    if suffix in TIFF_SUFFIXES | ARRAY_SUFFIXES:
+        return
+    is_deep_and_huge = suffix == ".png" and pixels.itemsize > 1 and pixels.size >= LARGEST_PNG
+    if channels > 4 or pixels.dtype.kind == "f" or is_deep_and_huge:
+        what = f"{height:,}×{width:,} pixels, {channels} channels of {8 * pixels.itemsize} bits"
+        raise UserError(f"{path}: {suffix} cannot hold {what}; choose --format tif or npy.")
 
 
 def write_array(path: Path, pixels: np.ndarray) -> None:
@@ -307,24 +326,6 @@ def write_array(path: Path, pixels: np.ndarray) -> None:
             np.save(file, pixels)
         else:
             np.savez_compressed(file, picture=pixels)
-
-
-def write_tiff(
-    path: Path, pixels: np.ndarray, as_measurements: bool, geo_tags: dict[int, tuple]
-) -> None:
-    """Save a TIFF; what Pillow knows with Pillow, so that tifffile may be missing."""
-    is_grey = pixels.shape[2] == 1 and pixels.dtype.kind == "u"
-    is_common = pixels.dtype == np.uint8 and pixels.shape[2] <= 4 and not as_measurements
-    if not (is_grey or is_common):
-        tiff_files.write_with_tifffile(path, pixels, as_measurements, geo_tags)
-        return
-    tags = ImageFileDirectory_v2()
-    for tag, values in geo_tags.items():
-        tags.tagtype[tag] = tiff_files.GEO_TAGS[tag]
-        if tags.tagtype[tag] == tiff_files.TEXT:
-            values = b"".join(values).decode("latin-1").rstrip("\0")
-        tags[tag] = values
-    save_image(path, pixels, tiffinfo=tags)
 
 
 def write_with_pillow(path: Path, pixels: np.ndarray) -> None:

@@ -6,15 +6,25 @@ import resource
 import struct
 import subprocess
 import sys
+import warnings
 import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
+import tifffile
 from conftest import SCRIPT
 from PIL import Image, ImageOps
 
-from pix2pix.pictures.picture_files import holds_measurements, read_picture, write_picture
+from pix2pix.pictures import picture_files
+from pix2pix.pictures.picture_files import (
+    PNG_START,
+    check_memory,
+    decode_picture,
+    holds_measurements,
+    read_picture,
+    write_picture,
+)
 from pix2pix.pictures.pixels import resize
 from pix2pix.talk.errors import UserError
 
@@ -66,7 +76,6 @@ def test_16_bit_grey_tiff_keeps_every_value(tmp_path):
 
 @pytest.mark.parametrize("channels", [3, 4])
 def test_16_bit_colour_tiff_keeps_every_value(tmp_path, channels):
-    tifffile = pytest.importorskip("tifffile")
     extra = {"extrasamples": ["unassalpha"]} if channels == 4 else {}
     tifffile.imwrite(tmp_path / "deep.tif", DEEP[channels], photometric="rgb", **extra)
     read = read_picture(tmp_path / "deep.tif")
@@ -76,7 +85,6 @@ def test_16_bit_colour_tiff_keeps_every_value(tmp_path, channels):
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_16_bit_tiffs_of_unusual_structure(tmp_path, compression):
-    tifffile = pytest.importorskip("tifffile")
     path, options = tmp_path / "deep.tif", {"compression": compression}
     planes = np.moveaxis(DEEP[3], -1, 0)
     tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate", **options)
@@ -85,14 +93,6 @@ def test_16_bit_tiffs_of_unusual_structure(tmp_path, compression):
     np.testing.assert_array_equal(read_picture(path), DEEP[3])  # the first page
     tifffile.imwrite(path, DEEP[1][..., 0], photometric="miniswhite", **options)
     np.testing.assert_array_equal(read_picture(path), 65535 - DEEP[1])
-
-
-def test_16_bit_colour_tiff_without_its_reader(tmp_path, monkeypatch):
-    tifffile = pytest.importorskip("tifffile")
-    tifffile.imwrite(tmp_path / "deep.tif", DEEP[3], photometric="rgb")
-    monkeypatch.setitem(sys.modules, "tifffile", None)
-    with pytest.raises(UserError, match=r"deep.tif: pip install tifffile imagecodecs"):
-        read_picture(tmp_path / "deep.tif")
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("I", "PPM"), ("F", "PPM"), ("I;16", "JPEG2000")])
@@ -153,7 +153,7 @@ def grey_png(rows: list[bytes], width: int, bits: int, *chunks: bytes) -> bytes:
     """A grey PNG of packed rows, with more chunks behind its head."""
     head = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, len(rows), bits, 0, 0, 0, 0))
     pixels = png_chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
-    return b"".join((b"\x89PNG\r\n\x1a\n", head, *chunks, pixels, png_chunk(b"IEND", b"")))
+    return b"".join((PNG_START, head, *chunks, pixels, png_chunk(b"IEND", b"")))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -248,6 +248,78 @@ def test_forty_megapixels(tmp_path):
     np.testing.assert_array_equal(read[..., 0], rows)
     small = resize(read, (32, 32))
     assert np.abs(small[..., 0] - np.linspace(4, 251, 32)[:, None]).max() <= 1
+
+
+def test_a_file_need_not_lie_on_the_disk():
+    whole = io.BytesIO()
+    Image.fromarray(RGB).save(whole, "PNG")
+    np.testing.assert_array_equal(decode_picture(whole), RGB)
+    for damaged in (whole.getvalue()[:60], b"", b"<html>"):
+        with pytest.raises(UserError, match=r"^not a readable picture \("):
+            decode_picture(io.BytesIO(damaged))
+
+
+# --- Large ones ---
+
+
+def test_more_pixels_than_expected_are_refused_by_the_head_alone(tmp_path):
+    head = struct.pack(">2I5B", 30_000, 20_000, 8, 2, 0, 0, 0)
+    chunks = png_chunk(b"IHDR", head) + png_chunk(b"IDAT", b"") + png_chunk(b"IEND", b"")
+    (tmp_path / "1.png").write_bytes(PNG_START + chunks)
+    said = r"1.png: has 600,000,000 pixels; translate --max-pixels 600000000 reads it all the same$"
+    with warnings.catch_warnings(action="error"), pytest.raises(UserError, match=said):
+        read_picture(tmp_path / "1.png")
+
+
+def test_a_picture_may_have_just_so_many_pixels(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "1.png")
+    assert read_picture(tmp_path / "1.png", 54).shape == (6, 9, 3)
+    with pytest.raises(UserError, match=r"has 54 pixels; translate --max-pixels 54 reads"):
+        read_picture(tmp_path / "1.png", 53)
+
+
+def test_what_a_translation_takes_may_be_more_than_the_memory(tmp_path, monkeypatch):
+    Image.fromarray(RGB).save(tmp_path / "1.png")
+    check_memory(tmp_path / "1.png", 1)
+    monkeypatch.setattr(picture_files, "memory_size", lambda: 2e9)
+    check_memory(tmp_path / "1.png", int(2e9 / 54))
+    what = "1.png: has 54 pixels; translating it takes about 2.7 GB, and this machine has 2.0."
+    with pytest.raises(UserError, match=rf"{what} Translate parts of it.$"):
+        check_memory(tmp_path / "1.png", 50_000_000)
+    monkeypatch.undo()
+    monkeypatch.delattr(os, "sysconf")  # as on Windows
+    check_memory(tmp_path / "1.png", 10**15)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+def test_what_is_too_large_for_tensorflow_is_read_like_any_other(
+    tmp_path, monkeypatch, mode, suffix
+):
+    path, image = tmp_path / f"1{suffix}", Image.fromarray(RGBA.repeat(8, 0)).convert(mode)
+    if (suffix, mode) == (".png", "CMYK") or (suffix == ".jpg" and mode in ("LA", "P", "RGBA")):
+        pytest.skip("there are none")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(path, exif=exif)
+    usual = read_picture(path)
+    monkeypatch.setattr(picture_files, "LARGEST_FOR_TENSORFLOW", 100)
+    large = read_picture(path)
+    assert large.shape == usual.shape
+    assert np.abs(large.astype(int) - usual).max() <= (2 if suffix == ".jpg" else 0)
+
+
+def test_what_is_too_large_for_tensorflow_is_written_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(picture_files, "LARGEST_PNG", 100)
+    for pixels in (RGB, RGBA, DEEP[1]):  # the last one of less than a hundred numbers
+        write_picture(tmp_path / "1.png", pixels)
+        np.testing.assert_array_equal(read_picture(tmp_path / "1.png"), pixels)
+    said = r"2.png: .png cannot hold 6×9 pixels, 3 channels of 16 bits; choose --format tif or npy"
+    with pytest.raises(UserError, match=said):
+        write_picture(tmp_path / "2.png", DEEP[3])
+
+
+# --- Damaged ones ---
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".bmp", ".webp", ".tif"])
@@ -351,8 +423,6 @@ def test_only_measurements_are_told_to_be_some(tmp_path):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("suffix", [".tif", ".tiff", ".npy", ".npz", ".NPY"])
 def test_what_is_written_without_loss_is_read_again(tmp_path, suffix, channels, dtype):
-    if suffix.startswith(".t"):
-        pytest.importorskip("tifffile")
     path = tmp_path / f"picture{suffix}"
     numbers = (1000 * rng.random((4, 5, channels))).astype(dtype)
     write_picture(path, numbers)
@@ -373,15 +443,6 @@ def test_what_a_format_cannot_hold_is_refused_with_the_way_out(tmp_path, suffix)
         with pytest.raises(UserError, match=rf"\{suffix} cannot hold .*; choose --format tif or"):
             write_picture(tmp_path / f"picture{suffix}", numbers)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_deep_tiff_without_its_writer(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tifffile", None)
-    write_picture(tmp_path / "grey.tif", DEEP[1])  # Pillow's
-    np.testing.assert_array_equal(read_picture(tmp_path / "grey.tif"), DEEP[1])
-    with pytest.raises(UserError, match="deep.tif: pip install tifffile to write it"):
-        write_picture(tmp_path / "deep.tif", DEEP[3])
-    assert [path.name for path in tmp_path.iterdir()] == ["grey.tif"]
 
 
 LOUD = """
