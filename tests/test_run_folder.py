@@ -8,7 +8,16 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import SMALL, assert_same_weights, errors, flags, small_task, start, weights
+from conftest import (
+    SMALL,
+    assert_same_weights,
+    errors,
+    flags,
+    make_training,
+    small_task,
+    start,
+    weights,
+)
 
 import image_to_image_translation as script
 from pix2pix import preparation
@@ -30,10 +39,11 @@ def finished(small, trained):
     return shutil.copytree(trained, small.run_folder)
 
 
-def newest_step(folder, config) -> int:
-    state = script.new_state(config)
-    checkpoint_files.restore(state, folder)
-    return int(state.step)
+def restored(config) -> script.Training:
+    """A training as its newest checkpoint has it."""
+    training = make_training(config)
+    training.restore()
+    return training
 
 
 def test_what_a_run_leaves_behind(small, finished):
@@ -60,23 +70,22 @@ def test_what_a_run_leaves_behind(small, finished):
 
 
 def test_the_saved_generator_is_the_trained_one_and_needs_only_keras(small, finished):
-    state = script.new_state(small)
-    checkpoint_files.restore(state, finished)
+    training = restored(small)
     source = tf.random.stateless_uniform([1, 32, 32, 3], [1, 2], minval=-1)
     alone = keras.saving.load_model(finished / "generator.keras", safe_mode=True)
-    np.testing.assert_array_equal(alone(source), state.generator(source))
+    np.testing.assert_array_equal(alone(source), training.generator(source))
     modules = {type(layer).__module__.split(".")[0] for layer in alone.layers}
     assert modules == {"keras"}
 
 
 def test_metrics_are_means_and_tensorboard_has_them_at_true_steps(small, finished):
     rows = np.loadtxt(finished / "metrics.csv", delimiter=",", skiprows=1)
-    state, by_hand = script.new_state(small), []
-    split = script.find_splits(small)[0]["train"]
+    training, by_hand = make_training(small), []
+    split = script.find_splits(small)["train"]
     checked = preparation.check_split(split, "train", small)
-    config = dataclasses.replace(small, direction="BtoA", depth=5)  # as training found
-    for source, target in script.batches(checked, config, 0):
-        losses = script.train_step(state, source, target, config)
+    alone = tf.distribute.InputContext()
+    for source, target in script.batches(checked, small, training.found, 0, alone):
+        losses = script.train_step(training, source, target)
         by_hand.append([float(losses[name]) for name in script.LOSSES])
     means = np.reshape(by_hand, [2, 2, len(script.LOSSES)]).mean(axis=1)
     np.testing.assert_allclose(rows[:, 1:-1], means, rtol=1e-4)
@@ -111,7 +120,7 @@ def test_a_damaged_checkpoint_is_passed_over(small, finished, capsys, suffix, da
     whole = bytes(content)
     file.write_bytes({"cut": whole[: len(whole) // 3], "emptied": b"", "flipped": whole}[damage])
     capsys.readouterr()
-    assert newest_step(finished, small) == 2
+    assert restored(small).step == 2
     assert f"{finished / 'ckpt-4'} is damaged" in capsys.readouterr().out
     assert (finished / f"damaged-ckpt-4.{suffix}").exists()  # put aside, not thrown away
     assert [path.name for path in checkpoint_files.checkpoints(finished)] == ["ckpt-2"]
@@ -150,7 +159,7 @@ def test_what_a_killed_save_left_is_swept_away(small, finished):
     checkpoint_files.remove_half_written(finished)
     left = {path.name for path in finished.iterdir()}
     assert not any("6" in name or "partial" in name for name in left)
-    assert newest_step(finished, small) == 4
+    assert restored(small).step == 4
 
 
 def test_only_the_newest_checkpoints_are_kept(small):
@@ -170,7 +179,7 @@ def test_a_failed_save_keeps_what_was_there(small, finished):
     assert line.endswith("it goes on from ckpt-4.")
     assert (finished / "generator.keras").read_bytes() == generator
     assert not list(finished.glob("ckpt-6*"))
-    assert newest_step(finished, small) == 4
+    assert restored(small).step == 4
 
 
 @pytest.mark.parametrize(
@@ -223,11 +232,11 @@ def test_classes_of_an_older_run_get_their_names_and_it_goes_on(small):
     path = folder / "config.json"
     saved = json.loads(path.read_text())
     side = saved["found"]["source"]
-    named = open_run(folder).config.source.classes
+    named = open_run(folder).found.source.classes
     assert named[0].name == "facade"
     side["classes"] = [str(label._replace(name=to_hex(label.colour))) for label in named]
     path.write_text(json.dumps(saved))
-    assert open_run(folder).config.source.classes == named
+    assert open_run(folder).found.source.classes == named
     script.train(dataclasses.replace(labelled, steps=6))
     assert json.loads(path.read_text())["found"]["source"]["classes"] == list(map(str, named))
     side["classes"][0] = "0 1 2 3 facade"
@@ -259,12 +268,11 @@ def test_what_is_saved_and_shown_is_the_average(small, monkeypatch):
         script, "draw_panel", lambda path, columns: draw(path, shown.update(columns) or columns)
     )
     folder = script.train(config).folder
-    state = script.new_state(config)
-    checkpoint_files.restore(state, folder)
+    training = restored(config)
     saved = keras.saving.load_model(folder / "generator.keras")
-    for ours, average in zip(saved.weights, state.average.weights, strict=True):
+    for ours, average in zip(saved.weights, training.average.weights, strict=True):
         np.testing.assert_array_equal(ours.numpy(), average.numpy())
-    assert np.any(saved.weights[0].numpy() != state.generator.weights[0].numpy())
+    assert np.any(saved.weights[0].numpy() != training.generator.weights[0].numpy())
     np.testing.assert_allclose(shown["Prediction"], saved(shown["Input"]), atol=1e-5)
 
 
@@ -278,12 +286,11 @@ def test_float16_resumes_exactly_and_leaves_a_float32_generator(small):
     scales = [name for name in weights(folder, 8) if "dynamic_scale" in name]
     assert len(scales) == 2
 
-    state = script.new_state(config)
-    checkpoint_files.restore(state, folder)
-    assert {layer.compute_dtype for layer in state.generator.layers} > {"float16"}
+    training = restored(stopped)
+    assert {layer.compute_dtype for layer in training.generator.layers} > {"float16"}
     saved = open_run(folder).generator
     assert {layer.compute_dtype for layer in saved.layers} == {"float32"}
-    for ours, theirs in zip(state.generator.weights, saved.weights, strict=True):
+    for ours, theirs in zip(training.generator.weights, saved.weights, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
     source = tf.random.stateless_uniform([1, 32, 32, 3], [1, 2], minval=-1)
-    np.testing.assert_allclose(saved(source), state.generator(source), atol=0.05)
+    np.testing.assert_allclose(saved(source), training.generator(source), atol=0.05)

@@ -286,7 +286,11 @@ def refuse_another_run(options: Train, found: Found, folder: Path) -> None:
     old = read_run(folder / "config.json")
     before = vars(old.options) | vars(old.found.without_names())
     now = vars(options) | vars(found.without_names())
-    for name in dict.fromkeys([*fields_with(Rule.NETWORK, Rule.RUN), *vars(found)]):
+    asked = [name for name in fields_with(Rule.NETWORK, Rule.RUN) if name not in vars(found)]
+    for name in [
+        *asked,
+        *vars(found),
+    ]:  # what is asked first, as much that is found follows from it
         if before[name] in (now[name], None):  # None: imported, and not known
             continue
         what = name.replace("_", " ")
