@@ -2,9 +2,11 @@
 
 import numpy as np
 import tensorflow as tf
+from conftest import make_training
 from PIL import Image
 
 import image_to_image_translation as script
+from pix2pix import preparation
 from pix2pix.pictures.pixels import from_pixels
 
 
@@ -47,17 +49,18 @@ def test_panels_of_rectangles_grey_and_transparent_pictures(tmp_path):
 def test_a_preview_is_what_the_generator_makes(small, monkeypatch):
     drawn = {}
     monkeypatch.setattr(script, "draw_panel", lambda path, columns: drawn.update(columns))
-    state = script.new_state(small)
-    pairs = script.load_examples(script.find_splits(small)[0]["val"], (0, 1, 2), small)
-    examples = script.HeldOut("val", *pairs, validation=None)
-    small.output.mkdir()
-    script.save_preview(state, examples, small.output, small)
+    training = make_training(small)
+    split = preparation.check_split(script.find_splits(small)["val"], "val", small)
+    held_out = script.HeldOut(training, "val", split)
+    training.folder.mkdir(parents=True)
+    held_out.save_preview()
     assert list(drawn) == ["Input", "Ground truth"]  # of no use before the first step
-    state.step.assign(3)
-    assert script.save_preview(state, examples, small.output, small).name == "step-000003.png"
+    training.steps_done.assign(3)
+    assert held_out.save_preview() == training.folder / "previews" / "step-000003.png"
     assert list(drawn) == ["Input", "Ground truth", "Prediction"]
-    np.testing.assert_array_equal(drawn["Input"], examples.sources)
-    np.testing.assert_array_equal(drawn["Ground truth"], examples.targets)
-    expected = state.generator(examples.sources, training=False)
+    sources, targets = script.load_examples(split, (0, 1, 2), small, training.found)
+    np.testing.assert_array_equal(drawn["Input"], sources)
+    np.testing.assert_array_equal(drawn["Ground truth"], targets)
+    expected = training.generator(sources, training=False)
     np.testing.assert_allclose(drawn["Prediction"], expected, atol=1e-5)
     assert tf.reduce_max(tf.abs(expected)) <= 1

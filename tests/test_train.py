@@ -21,6 +21,8 @@ from conftest import (
     errors,
     flags,
     make_pair,
+    make_training,
+    settled,
     small_task,
     start,
     weights,
@@ -38,15 +40,15 @@ def test_training_learns(small):
         small, generator_filters=16, discriminator_filters=8, batch_size=4, learning_rate=2e-3
     )
     config = dataclasses.replace(config, steps=300, log_every=100, checkpoint_every=300)
-    held_out = script.find_splits(config)[0]["val"]
-    sources, targets = script.load_examples(held_out, tuple(range(50)), config)
+    held_out = script.find_splits(config)["val"]
+    sources, targets = script.load_examples(held_out, range(50), config, settled(config))
 
     def l1(generator) -> float:
         return float(tf.reduce_mean(tf.abs(generator(sources) - targets)))
 
-    folder = script.train(config).folder
-    untrained, trained = script.new_state(config), script.new_state(config)
-    checkpoint_files.restore(trained, folder)
+    script.train(config)
+    untrained, trained = make_training(config), make_training(config)
+    trained.restore()
     assert l1(trained.generator) < l1(untrained.generator) / 2
 
 
@@ -104,9 +106,9 @@ def test_a_stop_request_saves_and_says_how_to_go_on(small):
         f"Stopped at step {step:,}. To go on: python image_to_image_translation.py train "
         f"--name stopped --output {small.output}"
     )
-    state = script.new_state(config)
-    checkpoint_files.restore(state, folder)
-    assert int(state.step) == step
+    training = make_training(config)
+    training.restore()
+    assert training.step == step
 
 
 def test_a_run_goes_on_by_its_name_alone_as_on_the_command_line(small):
@@ -208,7 +210,7 @@ def test_weights_that_have_run_away_are_not_saved(small):
 
 
 def test_it_says_what_it_is_about_to_do(small, monkeypatch, capsys):
-    monkeypatch.setattr(script, "train_steps", lambda *_: None)
+    monkeypatch.setattr(script, "train_steps", lambda *_: 0)
     script.train(dataclasses.replace(small, steps=40_000))
     said = capsys.readouterr().out
     assert "synthetic: 400 training pairs; previews of val pairs" in said
@@ -220,7 +222,7 @@ def test_it_says_what_it_is_about_to_do(small, monkeypatch, capsys):
 def test_previews_come_from_training_pairs_only_if_there_is_nothing_else(
     small, pair_folder, monkeypatch, capsys
 ):
-    monkeypatch.setattr(script, "train_steps", lambda *_: None)
+    monkeypatch.setattr(script, "train_steps", lambda *_: 0)
     for split in ("val", "test"):
         for file in (pair_folder / split).iterdir():
             file.unlink()
@@ -232,7 +234,7 @@ def test_previews_come_from_training_pairs_only_if_there_is_nothing_else(
 
 
 def test_stretching_is_told(small, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(script, "train_steps", lambda *_: None)
+    monkeypatch.setattr(script, "train_steps", lambda *_: 0)
     for k, height in enumerate((40, 43, 50, 60)):
         make_pair(tmp_path / f"wide/train/{k}.png", 40, height)
     config = dataclasses.replace(small, dataset=str(tmp_path / "wide"), holdout=0)
@@ -311,7 +313,7 @@ def test_editing_the_files_does_not_change_a_run_that_has_started(small, tmp_pat
     command = [sys.executable, "-c", EDITED_AFTER_THE_START, *edited]
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
-    for name in (SCRIPT.name, "pix2pix/support/fast_layers.py"):
+    for name in (SCRIPT.name, "pix2pix/networks/fast_layers.py"):
         lines = (SCRIPT.parent / name).read_text().splitlines()
         assert (tmp_path / name).read_text().splitlines() == lines[:1] + lines[2:]
     folder = config.output / "edited"
