@@ -43,7 +43,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -269,10 +269,12 @@ def batches(
     part for each of its devices, in order.
     """
     count, share = len(split), options.batch_size // shard.num_input_pipelines
-    load_pictures = partial(load_for_jitter, split, options=options, found=found)
-    if bytes_for_jitter(split, options) <= CACHE_BYTES:
-        load_pictures = cache(load_pictures)  # in the first epoch
     channels = sum(stored_sides(options, found)[0])
+    most = None if bytes_for_jitter(split, options) <= CACHE_BYTES else 0
+
+    @lru_cache(most)  # all of them, if they fit: read in the first epoch
+    def load_pictures(k: int) -> list[np.ndarray]:
+        return load_for_jitter(split, k, options, found)
 
     def load(k: np.int64) -> np.ndarray:
         return concatenate_pair(load_pictures(int(k)), options, found)
@@ -436,8 +438,9 @@ def build_patch_discriminator(options: Train, found: Found) -> keras.Model:
 
 def build_pixel_discriminator(options: Train, found: Found) -> keras.Model:
     """Build one that goes beyond the paper: for label maps, it names the class of each pixel."""
-    parts = (options.discriminator_filters, convolution, partial(normalize, options=options))
-    return build_class_discriminator(*judged_inputs(options, found), *parts)
+    source, image, classes = judged_inputs(options, found)
+    filters, norm = options.discriminator_filters, partial(normalize, options=options)
+    return build_class_discriminator(source, image, classes, filters, convolution, norm)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import difflib
 import gc
 import importlib
 import importlib.metadata
+import io
 import os
 import platform
 import re
@@ -16,7 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Literal, get_args, get_origin
+from typing import Literal, NoReturn, get_args, get_origin
 
 try:
     import tyro
@@ -100,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status; what a user can put right ends in one line."""
     open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # where there is no Unicode, × becomes ?
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where there is no Unicode, × becomes ?
     try:
         name, options = parse(sys.argv[1:] if arguments is None else arguments)
         if isinstance(options, Train):
@@ -143,7 +145,7 @@ def load_function(command: Command) -> Callable[[object], object]:
     return getattr(module, command.function)
 
 
-def end(message: str, exit_status: int) -> None:
+def end(message: str, exit_status: int) -> NoReturn:
     """Say a last line on standard error, and end the program."""
     say_for_now("")  # over a line of progress
     print(message, file=sys.stderr)
@@ -157,6 +159,7 @@ def explain(error: Exception) -> str | None:
         return message
     tf = sys.modules.get("tensorflow")  # without TensorFlow there are no errors of TensorFlow
     is_tensorflows = tf is not None and isinstance(error, tf.errors.OpError)
+    full_memory = tf is not None and isinstance(error, tf.errors.ResourceExhaustedError)
     if (isinstance(error, OSError) or is_tensorflows) and "No space left" in message:
         return f"{message}. Free some space and start again; it goes on from the last checkpoint."
     if isinstance(error, OSError):
@@ -165,10 +168,10 @@ def explain(error: Exception) -> str | None:
         package = str(error.name).partition(".")[0]
         if package in NEEDED:
             return f"{package} is missing: pip install -r requirements.txt"
-    if is_tensorflows and isinstance(error, tf.errors.ResourceExhaustedError):
+    if full_memory:
         return f"out of memory ({message}). Try a smaller --batch-size or --image-size."
-    if is_tensorflows and "UserError: " in str(error):  # of a pair that went bad during training
-        return re.search(r"UserError: (.+)", str(error))[1]
+    if is_tensorflows and (said := re.search(r"UserError: (.+)", str(error))):
+        return said[1]  # of a pair that went bad during training
     return None
 
 

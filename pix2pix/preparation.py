@@ -6,7 +6,7 @@ ones are like and mean, together with the options, is a `Found`.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -86,7 +86,7 @@ def choose_order(options: Train) -> tuple[int, ...]:
     return (1, 0) if choose_direction(options) == "BtoA" else (0, 1)
 
 
-def in_order(found: dict[str, FoundPairs], options: Train) -> dict[str, Split]:
+def in_order(found: Mapping[str, FoundPairs], options: Train) -> dict[str, Split]:
     """Turn the pairs that were found into splits, which know in what order to read a pair."""
     order = choose_order(options)
     return {name: Split(there.pairs, order, there.problems) for name, there in found.items()}
@@ -150,7 +150,7 @@ def check_split(split: Split, name: str, options: Train) -> CheckedSplit:
     )
 
 
-def check_splits(splits: dict[str, Split], options: Train) -> dict[str, CheckedSplit]:
+def check_splits(splits: Mapping[str, Split], options: Train) -> dict[str, CheckedSplit]:
     """Check all splits of a dataset."""
     return {name: check_split(split, name, options) for name, split in splits.items()}
 

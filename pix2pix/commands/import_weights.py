@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
@@ -96,6 +97,7 @@ def network_of(weights: dict[str, np.ndarray], options: ImportWeights) -> tuple[
     first, last = weights[f"{OUTERMOST}.0.weight"], weights[f"{OUTERMOST}.3.weight"]
     inner = [INNER.format(DEEPER * k) for k in range(MOST_BLOCKS)]
     depth = 1 + sum(f"{block}.1.weight" in weights for block in inner)
+    normalization: Literal["instance", "batch", "plain-instance"]
     normalization = "instance" if options.statistics == "picture" else "batch"
     if f"{inner[0]}.2.weight" not in weights:
         normalization = "plain-instance"

@@ -3,6 +3,7 @@
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -42,7 +43,7 @@ class TrainedRun:
         height, width = self.task.size
         return height // self.task.zoom, width // self.task.zoom
 
-    def data_options(self, dataset: str | None, **others: object) -> Train:
+    def data_options(self, dataset: str | None, **others: Any) -> Train:
         """Return options for its own pairs, or in its direction for those of another dataset; with
         other values of some."""
         of_data = replace(self.options, direction=self.found.direction, **others)

@@ -12,24 +12,23 @@ from collections.abc import Callable
 import keras
 from keras import layers, ops
 
-Tensor = keras.KerasTensor
 MULTIPLES = (1, 2, 4, 8, 8)  # of the filters, from the first halving to the last
 
 
 def build_class_discriminator(
-    source: Tensor,
-    image: Tensor,
-    classes: Tensor,
+    source: keras.KerasTensor,
+    image: keras.KerasTensor,
+    classes: keras.KerasTensor,
     filters: int,
     convolution: Callable[..., layers.Layer],
-    normalize: Callable[[Tensor], Tensor],
+    normalize: Callable[[keras.KerasTensor], keras.KerasTensor],
 ) -> keras.Model:
     """Build a U-Net from an image to what its pixels are taken for.
 
     Images and label maps are [batch, height, width, channels], `classes` has a channel for each
     class. The result is [batch, height, width, 2]: the logarithm of the probability of the pixel's
     own class, weighted so that all classes count alike, and that of "generated"."""
-    x, skips = image, []
+    x, skips = image, list[keras.KerasTensor]()
     for multiple in MULTIPLES:
         if any(side % 2 for side in x.shape[1:3]):
             break  # doubling would not bring an odd map back
@@ -52,7 +51,7 @@ def build_class_discriminator(
     return keras.Model([source, image], verdicts, name="discriminator")
 
 
-def weigh_classes(logits: Tensor, classes: Tensor) -> Tensor:
+def weigh_classes(logits: keras.KerasTensor, classes: keras.KerasTensor) -> keras.KerasTensor:
     """Return log p(own class), weighted, and log p("generated") of each pixel."""
     log_p = ops.log_softmax(logits, axis=-1)
     of_own = ops.sum(log_p[..., :-1] * classes, axis=-1)

@@ -43,7 +43,7 @@ def choose_computing_type(precision: str) -> str:
         able = all(compute_capability(gpu) >= BFLOAT16_GPU for gpu in gpus)
     else:
         processor = CPU_INFO.read_text() if CPU_INFO.exists() else ""
-        able = re.search(r"\b(avx512|amx)_bf16\b", processor)
+        able = bool(re.search(r"\b(avx512|amx)_bf16\b", processor))
     return "bfloat16" if able else "float32"
 
 

@@ -45,7 +45,7 @@ def with_fast_layers(network: keras.Model) -> keras.Model:
 
 def doubled_convolutions(network: keras.Model) -> dict[layers.Layer, layers.Layer]:
     """Find the convolutions that a DoubledConvolution can stand for, each with the layer before."""
-    readers = {}  # of each map, by its identity: a KerasTensor cannot be compared
+    readers: dict[int, list] = {}  # of each map, by its identity: a KerasTensor cannot be compared
     maps = [(each, each.input) for each in network.operations] + [(network, network.outputs)]
     for reader, tensors in maps:
         for tensor in keras.tree.flatten(tensors):

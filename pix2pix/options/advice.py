@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Protocol
 
 from pix2pix.networks.devices import choose_computing_type, describe_device, has_gpu
 from pix2pix.options.found import Found
@@ -16,7 +15,7 @@ from pix2pix.options.train import (
     dataset_name,
     flag,
 )
-from pix2pix.pairs.pair_folders import FilePair
+from pix2pix.pairs.splits import CheckedSplit
 from pix2pix.pairs.tasks import TASKS
 from pix2pix.pictures.pixels import describe_channels
 from pix2pix.pictures.sides import Side
@@ -33,16 +32,7 @@ SAID_ELSEWHERE = {"dataset", "source_dir", "target_dir", "direction", "steps", "
 HALF_SIZE_TIME, HALF_FILTERS_TIME = 0.4, 0.65  # of a step at the defaults, on a processor: measured
 
 
-class CheckedPairs(Protocol):
-    """What the script's check of a split finds out, as far as it is told here."""
-
-    pairs: Sequence[FilePair]
-    problems: Sequence[str]
-    sizes: Sizes
-    resized: int
-
-
-def refuse_broken(splits: dict[str, CheckedPairs], options: Train) -> None:
+def refuse_broken(splits: dict[str, CheckedSplit], options: Train) -> None:
     """Train on nothing that is broken, unless told to leave it out."""
     problems = [problem for split in splits.values() for problem in split.problems]
     if problems and not options.skip_broken:
@@ -61,7 +51,7 @@ def refuse_broken(splits: dict[str, CheckedPairs], options: Train) -> None:
 
 
 def announce(
-    options: Train, found: Found, pairs: CheckedPairs, held_out: str, replicas: int
+    options: Train, found: Found, pairs: CheckedSplit, held_out: str, replicas: int
 ) -> None:
     """Say what a training is about to do."""
     unit = TASKS[options.task].unit
@@ -162,7 +152,9 @@ def hint_at_less(options: Train, name: str, step: int, seconds_per_step: float) 
     height, width = (side // 2 for side in options.picture_size)
     half_size = replace(options, image_size=height if height == width else f"{height}x{width}")
     filters = options.generator_filters // 2
-    choices = [("short", "", 1.0)]  # the end of a name, flags, and the share of the time of a step
+    choices: list[tuple[int | str, str, float]] = [
+        ("short", "", 1.0)
+    ]  # the end of a name, flags, and the share of the time of a step
     if half_size.possible_halvings >= 5 and min(height, width) >= 64:
         size = half_size.image_size
         choices.append((size, f" --image-size {size}", HALF_SIZE_TIME))

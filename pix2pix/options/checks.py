@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pix2pix.options.train import (
     DATASETS,
@@ -54,7 +54,7 @@ def check_types(options: Train) -> None:
     """Refuse values of another type than their field, as a config.json or a notebook may give."""
     for name, kind in types_of(Train).items():
         value = getattr(options, name)
-        kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+        kinds = list(get_args(kind)) if get_origin(kind) in (Union, UnionType) else [kind]
         if value is None and NoneType in kinds:
             continue
         kinds = [each for each in kinds if each is not NoneType]
@@ -86,7 +86,7 @@ def check_types(options: Train) -> None:
         require(is_right, options, name, rule)
 
 
-def is_a(value: object, kind: type) -> bool:
+def is_a(value: object, kind: Any) -> bool:
     """Tell whether a value has a type; unlike in Python, true and false are no numbers."""
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 

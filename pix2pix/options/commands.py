@@ -49,9 +49,8 @@ class Translate(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one = isinstance(self.inputs, str | os.PathLike)
-        inputs = [self.inputs] if one else self.inputs
-        object.__setattr__(self, "inputs", tuple(map(os.fspath, inputs)))
+        inputs = [self.inputs] if isinstance(self.inputs, str | os.PathLike) else self.inputs
+        object.__setattr__(self, "inputs", tuple(os.fspath(each) for each in inputs))
 
 
 @dataclass(frozen=True)

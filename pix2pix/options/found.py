@@ -1,7 +1,7 @@
 """What the pictures of a training decide, beside its options."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from pix2pix.options.checks import MOST, is_a
 from pix2pix.options.train import Train
@@ -42,7 +42,7 @@ def read_found(saved: dict, options: Train) -> Found:
     """Turn what a config.json holds under "found" back into it; refuse what no pictures decide.
 
     An older run, or an imported one, leaves out what its options say."""
-    channels = {}
+    channels: dict[str, int] = {}
     for name in ("source_channels", "target_channels"):
         count = saved.get(name, getattr(options, name))
         is_right = is_a(count, int) and 1 <= count <= MOST_CHANNELS
@@ -69,7 +69,8 @@ def read_pair_shape(saved: dict) -> tuple[int, int] | None:
         return None
     is_list = is_a(shape, list) and len(shape) == 2
     is_right = is_list and all(is_a(side, int) and 1 <= side <= MOST for side in shape)
-    return tuple(checked("pair_shape", shape, is_right, "two sides"))
+    height, width = checked("pair_shape", shape, is_right, "two sides")
+    return height, width
 
 
 def read_side(saved: dict, name: str, channels: int) -> Side:
@@ -81,7 +82,7 @@ def read_side(saved: dict, name: str, channels: int) -> Side:
         raise UsageError(f"{rule}, not {shorten(str(saved[name]))}.") from error
 
 
-def checked(name: str, value: object, is_right: bool, rule: str) -> object:
+def checked(name: str, value: Any, is_right: bool, rule: str) -> Any:
     """Return a value, or refuse it; the rule says what it must be."""
     if value is None and not is_right:
         raise UsageError(f"{name} is missing")

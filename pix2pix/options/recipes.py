@@ -4,10 +4,13 @@ Loads neither TensorFlow nor Keras, as the command line needs it before them.
 """
 
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from pix2pix.options.train import Train
 
-RECIPES: dict[str, dict[str, object]] = {
+AnyTrain = TypeVar("AnyTrain", bound=Train)
+
+RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},  # the defaults
     "crisp": {"upsampling": "resize"},
     "crisp-labels": {  # for sources that are label maps
@@ -20,7 +23,7 @@ RECIPES: dict[str, dict[str, object]] = {
 }
 
 
-def follow_recipe(options: Train, given: set[str]) -> Train:
+def follow_recipe(options: AnyTrain, given: set[str]) -> AnyTrain:
     """Return options that follow their recipe, but for the fields that were given.
 
     What another recipe names and this one does not is at its default again."""

@@ -8,9 +8,10 @@ import json
 import math
 import os
 import sys
+import zipfile
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pix2pix.options.checks import MOST, check_types, is_a
 from pix2pix.options.found import Found, checked, read_found
@@ -49,7 +50,7 @@ class SavedRun(NamedTuple):
     step: int  # of the generator in the same file; 0 in a config.json
 
 
-def read_run(path: Path) -> SavedRun:
+def read_run(path: Path | zipfile.Path) -> SavedRun:
     """Read the options of a run, and what its pictures have decided.
 
     The path may lie within an archive, as it does in generator.keras."""
@@ -75,7 +76,7 @@ def read_options(path: Path) -> Train:
         raise UserError(f"{path}: {error}") from error
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path | zipfile.Path) -> dict:
     """Read what a config.json holds, by the names of options, and all else under "found"."""
     try:
         with path.open("rb") as file:
@@ -96,7 +97,7 @@ def read_json(path: Path) -> dict:
 
 def from_saved(saved: dict) -> Train:
     """Turn the content of a config.json into the options of its run; refuse what none can be."""
-    values = {}
+    values: dict[str, Any] = {}
     for name, kind in types_of(Train).items():
         value = saved.get(name, OLDER_RUNS.get(name))
         if value is None or name == "config":
@@ -209,8 +210,8 @@ def refuse_to_begin_anew(options: Train, saved: Train) -> None:
 
 def find_run(options: Train) -> Path:
     """Return the folder of the run that --from names, by its path or its name."""
-    output = Path(options.output).expanduser()
-    for folder in (*places_of_run(options.from_run), output / options.from_run):
+    output, named = Path(options.output).expanduser(), Path(options.from_run or "")
+    for folder in (*places_of_run(named), output / named):
         if (folder / "config.json").exists():
             return folder
     raise UserError(
@@ -223,7 +224,7 @@ def read_older(options: Train) -> SavedRun:
     return read_run(find_run(options) / "config.json")
 
 
-def networks_of_older(options: Train, given: set[str]) -> dict[str, object]:
+def networks_of_older(options: Train, given: set[str]) -> dict[str, Any]:
     """Return what the networks of the run that --from names are like, but for what is given."""
     if not options.from_run:
         return {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import tyro
 
@@ -57,7 +57,8 @@ class Options:
     """Options of a command. In a notebook, text will do for a path, and a path for text."""
 
     def __post_init__(self) -> None:
-        for name, kind in types_of(type(self)).items():
+        own: Any = type(self)
+        for name, kind in types_of(own).items():
             value = getattr(self, name)
             if isinstance(value, list | tuple):  # JSON has lists
                 several = tuple(as_path_or_text(each, kind) for each in value)
@@ -75,7 +76,7 @@ def as_path_or_text(value: object, kind: object) -> object:
 
 
 @cache
-def types_of(options: type) -> dict[str, object]:
+def types_of(options: Any) -> dict[str, Any]:
     """Return the types of the fields of some options, without what is only for --help."""
     return get_type_hints(options)
 
@@ -99,7 +100,7 @@ class DataOptions(Options):
     dataset: Free[str] = "facades"
     """facades, maps, cityscapes, edges2shoes, edges2handbags or night2day (downloaded once), your
     own folder, or synthetic, drawn on the spot. Coming first, it needs no --dataset before it."""
-    source_dir: Free[Unset[tuple[Path, ...]]] = None  # if it is one, a path
+    source_dir: Free[Unset[tuple[Path, ...]]] = None  # if it is one, a path: see source_folders
     """Instead of a dataset: the folder of the sources, A, paired by file name with target_dir.
     Several folders, if several pictures make a source together: their channels are stacked."""
     target_dir: Free[Unset[Path]] = None
@@ -270,13 +271,14 @@ class Train(RunOptions, LearningOptions, NetworkOptions, PictureOptions, DataOpt
     @property
     def source_folders(self) -> tuple[Path, ...]:
         """List the folders of --source-dir."""
-        one = isinstance(self.source_dir, Path)
-        return (self.source_dir,) if one else self.source_dir or ()
+        if isinstance(self.source_dir, Path):
+            return (self.source_dir,)
+        return self.source_dir or ()
 
     @property
     def run_folder(self) -> Path:
         """Return the folder in which the run lives."""
-        folders = [self.dataset]
+        folders: list[str | Path] = [self.dataset]
         if self.source_dir:
             folders = [*self.source_folders, *filter(None, [self.target_dir])]
         name = "_to_".join(os.path.basename(os.path.abspath(folder)) for folder in folders)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -66,11 +67,14 @@ class FilePair:
         return sides * 2 if self.side_by_side else sides
 
 
+P = TypeVar("P")
+
+
 @dataclass
-class FoundPairs:
+class FoundPairs(Generic[P]):
     """The pairs found in the folders of one split, and what is wrong with the other files."""
 
-    pairs: list[FilePair] = field(default_factory=list)
+    pairs: list[P] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -150,7 +154,7 @@ def stack_channels(files: Files, pictures: list[np.ndarray]) -> np.ndarray:
 
 def find_pairs(
     root: Path, sides: tuple[str, ...] | None, photos: bool, holdout: float, seed: int
-) -> dict[str, FoundPairs]:
+) -> dict[str, FoundPairs[FilePair]]:
     """Find the pairs below a folder, or of the folders named as `sides` (B the last), by split.
 
     With `photos`, find single photos instead; of two folders, those in the one of the targets."""
@@ -234,18 +238,20 @@ def place_folders(root: Path, layout: str, sides: tuple[str, ...]) -> dict[str, 
     return folders
 
 
-def find_files(folders: Folders, deep: bool, side_by_side: bool) -> FoundPairs:
+def find_files(folders: Folders, deep: bool, side_by_side: bool) -> FoundPairs[FilePair]:
     """Find the pairs in the folders of a split; those of several are matched by their names.
 
     With `deep`, also in whatever lies below, matched by the path there; but not in other splits."""
-    matches = defaultdict(lambda: [[] for _ in folders])  # for each pair, the files of each folder
+    matches: dict[str, list[list[Path]]] = defaultdict(
+        lambda: [[] for _ in folders]
+    )  # for each pair, the files of each folder
     for place, folder in enumerate(folders):
         for file in sorted(folder.glob("**/[!.]*" if deep else "[!.]*")):
             below, known = file.relative_to(folder), file.suffix.lower() in SUFFIXES
             if known and below.parts[0] not in SPLITS and not os.path.isdir(file):
                 key = str(below.with_suffix("") if len(folders) > 1 else file)
                 matches[key][place].append(file)
-    found = FoundPairs()
+    found = FoundPairs[FilePair]()
     for match in matches.values():
         files = tuple(file for there in match for file in there)
         lacking = [str(folder) for folder, there in zip(folders, match, strict=True) if not there]

@@ -52,7 +52,7 @@ class SyntheticPair:
         return [PHOTOS, PHOTOS]
 
 
-def synthetic_splits(seed: int, size: tuple[int, int]) -> dict[str, FoundPairs]:
+def synthetic_splits(seed: int, size: tuple[int, int]) -> dict[str, FoundPairs[SyntheticPair]]:
     """Number the pairs of all splits, one split after the other."""
     splits, first = {}, 0
     for split, count in COUNTS.items():

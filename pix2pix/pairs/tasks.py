@@ -5,6 +5,7 @@ channels, how the source is made, and what the generator keeps of it. Pictures a
 [height, width, channels] with values from -1 to 1.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -53,7 +54,7 @@ class Task:
         """Turn the kinds of the pictures on disk into those of source and target."""
         return sides
 
-    def settle_sides(self, sides: list[Side]) -> list[Side]:
+    def settle_sides(self, sides: Sequence[Side]) -> Sequence[Side]:
         """Turn what the pictures on disk mean into what source and target do."""
         return sides
 
@@ -120,7 +121,7 @@ class FromPhotos(Task):
         target = Kind(channels, photo.bits)
         return [target, source] if self.backwards else [source, target]
 
-    def settle_sides(self, sides: list[Side]) -> list[Side]:
+    def settle_sides(self, sides: Sequence[Side]) -> Sequence[Side]:
         """Let source and target mean what the photo does."""
         (photo,) = sides
         return [photo, photo]

@@ -119,7 +119,7 @@ def gather_colours(counts: Counter[int]) -> list[int]:
     codes = np.array(list(counts), int)
     shares = np.array(list(counts.values())) / max(1, counts.total())
     colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1)
-    palette, unlike = [], 0.0
+    palette, unlike = list[int](), 0.0
     while shares.sum() > 0 and len(palette) <= MOST_FOUND:
         best = shares.argmax()
         distances = np.abs(colours - colours[best]).max(axis=-1)
@@ -137,8 +137,8 @@ def name_numbers(numbers: Iterable[int]) -> tuple[LabelClass, ...]:
     classes = []
     for number in sorted(numbers):
         hue, light = number * GOLDEN_RATIO % 1, 1 - 0.5 * (number % 2)
-        colour = tuple(round(255 * level) for level in colorsys.hsv_to_rgb(hue, 0.8, light))
-        classes.append(LabelClass(number, colour, f"class {number}"))
+        red, green, blue = (round(255 * x) for x in colorsys.hsv_to_rgb(hue, 0.8, light))
+        classes.append(LabelClass(number, (red, green, blue), f"class {number}"))
     return tuple(classes)
 
 
@@ -188,7 +188,7 @@ def widen(masks: np.ndarray) -> np.ndarray:
     for axis in (1, 2):
         padding = [(FRINGE, FRINGE) if each == axis else (0, 0) for each in range(masks.ndim)]
         padded = np.pad(masks, padding)
-        masks = sliding_window_view(padded, 2 * FRINGE + 1, axis).any(axis=-1)
+        masks = np.any(sliding_window_view(padded, 2 * FRINGE + 1, axis), axis=-1)
     return masks
 
 

@@ -8,7 +8,7 @@ import zipfile
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 import tensorflow as tf
@@ -200,7 +200,7 @@ def decode_tiff(file: BinaryIO) -> np.ndarray:
     return turn_upright(tiff_files.decode_pages(pages), tiff_files.orientation_of(first))
 
 
-def decode_npy(file: BinaryIO) -> np.ndarray:
+def decode_npy(file: IO[bytes]) -> np.ndarray:
     """Decode an array of numbers: [height, width], or [height, width, channels]."""
     file.seek(0)
     version = np.lib.format.read_magic(file)
@@ -215,7 +215,8 @@ def decode_npy(file: BinaryIO) -> np.ndarray:
         raise ValueError(f"an array of shape {shape}, not [height, width, channels]")
     if dtype.hasobject:
         raise ValueError("an array of Python's objects, not of numbers")
-    check_size(*shape[:2], shape[2] if len(shape) == 3 else 1)
+    height, width, *channels = shape
+    check_size(height, width, sum(channels) or 1)
     file.seek(0)
     return np.lib.format.read_array(file, allow_pickle=False)
 

@@ -155,8 +155,8 @@ def resize(pixels: np.ndarray, size: tuple[int, int], side: Side = PHOTOS) -> np
         alpha = pixels[..., -1:] / full
     else:
         alpha = np.ones_like(pixels[..., :1], np.float32)
-    planes = np.moveaxis(pixels * alpha, -1, 0)
-    planes = [resize_with_pillow(plane, size, method) for plane in planes]
+    weighted = np.moveaxis(pixels * alpha, -1, 0)
+    planes = [resize_with_pillow(plane, size, method) for plane in weighted]
     small_alpha = resize_with_pillow(alpha[..., 0], size, method)[..., None]
     pixels = np.stack(planes, axis=-1) / np.maximum(small_alpha, 1 / full)
     if channels in (2, 4):

@@ -40,7 +40,8 @@ def read_pages(file: BinaryIO) -> list[TiffPage]:
         raise ValueError("a TIFF without a page")
     if not may_begin_stack(tiff.pages.first):
         return [tiff.pages.first]
-    pages, places = [], set()
+    pages: list[TiffPage] = []
+    places = set()
     for page in tiff.pages:
         if page.offset in places:  # some chains bite their own tail
             return pages
@@ -155,10 +156,11 @@ def decode_page(page: TiffPage) -> np.ndarray:
 
 def scale_to_full(pixels: np.ndarray, bits: int) -> np.ndarray:
     """Scale 1 to 16 bits so that the largest number is that of 8 or of 16 bits."""
-    dtype = np.dtype(np.uint8 if bits <= 8 else np.uint16)
-    if bits == 8 * dtype.itemsize:
-        return pixels.astype(dtype)
-    return np.rint(pixels * (np.iinfo(dtype).max / (2**bits - 1))).astype(dtype)
+    full_bits = 8 if bits <= 8 else 16
+    if bits == full_bits:
+        return pixels.astype(f"uint{full_bits}")
+    full, largest = 2**full_bits - 1, 2**bits - 1
+    return np.rint(pixels * (full / largest)).astype(f"uint{full_bits}")
 
 
 def to_straight_colours(pixels: np.ndarray, page: TiffPage) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,7 +14,7 @@ import tensorflow as tf
 from pix2pix.talk.errors import UserError, first_line
 from pix2pix.talk.lines import say
 
-Parts = dict[str, object]  # of a training, by their names in a checkpoint
+Parts = dict[str, Any]  # of a training, by their names in a checkpoint
 FAILED = (tf.errors.OpError, IndexError, ValueError, AssertionError)  # by restoring
 WEIGHTS = "{}_optimizer/_trainable_variables/{}/"  # of a network: where a checkpoint has each
 SHAPES_SHOWN = 3
@@ -131,7 +132,9 @@ def is_sound(path: Path) -> bool:
 def other_networks_error(parts: Parts, path: Path) -> UserError:
     """Return the error for a checkpoint that is sound, but of networks with other weights."""
     shapes = {name: tuple(shape) for name, shape in tf.train.list_variables(str(path))}
-    saved, ours, differences = {}, {}, []
+    saved: dict[str, Counter] = {}
+    ours: dict[str, Counter] = {}
+    differences = []
     for name in shapes:
         network = name.partition("_optimizer/")[0]
         if name.startswith(WEIGHTS.format(network, "").rstrip("/")):

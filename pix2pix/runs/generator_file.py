@@ -87,7 +87,8 @@ def count_numbers(shapes: Counter[Shape]) -> str:
 
 def shapes_of(weights: h5py.File) -> Counter[Shape]:
     """Count the shapes of the weights in a file, and refuse any that lie in another one."""
-    shapes, elsewhere = Counter(), []
+    shapes: Counter[Shape] = Counter()
+    elsewhere = []
 
     def note_link(name: str, link: object) -> None:
         if not isinstance(link, h5py.HardLink):

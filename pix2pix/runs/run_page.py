@@ -39,10 +39,7 @@ def describe_run(
 
     `page` is the folder that the page will be in; without a step, the newest in the tables or
     previews counts."""
-    metrics, validation = (
-        thin(read_columns(path)) if path.exists() else {"step": []}
-        for path in (folder / "metrics.csv", folder / "validation.csv")
-    )
+    metrics, validation = (thin_table(folder / name) for name in ("metrics.csv", "validation.csv"))
     previews = find_previews(folder)
     if step is None:
         step = max([0, *metrics["step"][-1:], *previews])
@@ -90,8 +87,10 @@ def to_text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def thin(columns: dict[str, list[float]]) -> dict[str, list[float | None]]:
-    """Take means of neighbouring rows of a table, so that not too many are left."""
+def thin_table(path: Path) -> dict[str, list]:
+    """Read a table, if it is there, and take means of neighbouring rows, so that not too many are
+    left."""
+    columns = read_columns(path) if path.exists() else {"step": []}
     count = math.ceil(len(columns["step"]) / POINTS) or 1
     thinned = {name: means_of(values, count) for name, values in columns.items()}
     last = [values[-1] for values in in_groups(columns["step"], count)]
@@ -125,7 +124,8 @@ class RunPage:
     def __init__(self, folder: Path, defaults: dict) -> None:
         self.folder, self.defaults = folder, defaults
         self.written, self.cost = -math.inf, 0.0  # when, and how many seconds that took
-        self.seconds_left, self.seconds_between = None, 0.0  # the latter at most, so far
+        self.seconds_left: int | None = None
+        self.seconds_between = 0.0  # the latter at most, so far
         self.failed = False
 
     def go_on(self, step: int, seconds_left: float) -> None:

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-Writer = tf.summary.SummaryWriter
 
-
-def write_scalars(writer: Writer, step: int, values: dict[str, float]) -> None:
+def write_scalars(writer: tf.summary.SummaryWriter, step: int, values: dict[str, float]) -> None:
     """Add numbers, by their tags."""
     summary = tf.compat.v1.Summary()
     for tag, value in values.items():
@@ -16,7 +14,7 @@ def write_scalars(writer: Writer, step: int, values: dict[str, float]) -> None:
     write_summary(writer, step, summary)
 
 
-def write_picture(writer: Writer, step: int, path: Path) -> None:
+def write_picture(writer: tf.summary.SummaryWriter, step: int, path: Path) -> None:
     """Add a preview."""
     image = tf.compat.v1.Summary.Image(encoded_image_string=path.read_bytes())
     summary = tf.compat.v1.Summary()
@@ -24,14 +22,16 @@ def write_picture(writer: Writer, step: int, path: Path) -> None:
     write_summary(writer, step, summary)
 
 
-def write_summary(writer: Writer, step: int, summary: tf.compat.v1.Summary) -> None:
+def write_summary(
+    writer: tf.summary.SummaryWriter, step: int, summary: tf.compat.v1.Summary
+) -> None:
     """Add a summary at once, so that it can be looked at while the training goes on."""
     with writer.as_default():
         tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step)
     writer.flush()
 
 
-def write_options(writer: Writer, step: int, options: dict[str, object]) -> None:
+def write_options(writer: tf.summary.SummaryWriter, step: int, options: dict[str, object]) -> None:
     """Add the options of a run as a text and, if TensorBoard is installed, as hyperparameters."""
     rows = [f"| {name} | {value} |" for name, value in options.items()]
     table = "\n".join(["| option | value |", "|---|---|", *rows])

@@ -1,6 +1,6 @@
 """How near generated pictures are to their targets, and how that changes during a training."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +68,9 @@ class Validation:
         """Measure, and add the means to the table."""
         if not self.count:
             return {}
-        sums, targets, pictures = Counter(), [], []
+        sums: dict[str, float] = defaultdict(float)
+        targets: list[tf.Tensor] = []
+        pictures: list[tf.Tensor] = []
         for source, target in map_ahead(self.load, range(self.count), count=4):
             for prefix, network in self.networks.items():
                 generated = self.generate(network, source)

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def lock_folder(folder: Path, refusal: str) -> Iterator[None]:
 
 def map_ahead(function: Callable, items: Iterable, count: int = 32) -> Iterator:
     """Map in threads, with up to `count` results made before they are asked for."""
-    pool, waiting = ThreadPoolExecutor(), deque()
+    pool, waiting = ThreadPoolExecutor(), deque[Future]()
     try:
         for item in items:
             waiting.append(pool.submit(function, item))

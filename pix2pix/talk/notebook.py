@@ -28,10 +28,11 @@ class LiveOutput(io.TextIOBase):
     def __init__(self) -> None:
         from IPython.display import display
 
-        self.lines, self.line, self.is_over = [], "", False
+        self.lines: list[str] = []
+        self.line, self.is_over = "", False
         self.is_changed = False
-        self.pictures = {}  # JPEG files, by what they show
-        self.draw_curves = None  # draws the losses so far, as a PNG
+        self.pictures: dict[str, bytes] = {}  # JPEG files, by what they show
+        self.draw_curves: Callable[[], bytes] | None = None  # draws the losses so far, as a PNG
         self.curves_drawn = -math.inf
         self.handle = display(self.mime_bundle(), raw=True, display_id=True)
 

@@ -55,9 +55,9 @@ class StepClock:
 
     def __init__(self, total: int) -> None:
         self.total, self.start = total, time.monotonic()
-        self.resumed = None  # the time from which on the next step is measured
+        self.resumed: float | None = None  # the time from which on the next step is measured
         self.shown = -math.inf  # the time of the newest line of progress
-        self.durations = deque(maxlen=STEPS_MEASURED)
+        self.durations: deque[float] = deque(maxlen=STEPS_MEASURED)
 
     def resume(self) -> None:
         """Leave out of the next step's time what has happened since the last one."""

@@ -38,7 +38,7 @@ def stops_interrupt() -> Iterator[None]:
 def stop_requests() -> Iterator[list[int]]:
     """Collect the first stop signal in the yielded list, and answer it at once; a second one ends
     the process, or in a notebook the cell."""
-    requests = []
+    requests: list[int] = []
     not_ours = (signal.SIG_IGN, None)  # under nohup, or handled by something that is not Python
     heeded = [stop for stop in STOP_SIGNALS if signal.getsignal(stop) not in not_ours]
 

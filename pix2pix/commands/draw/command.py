@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 from image_to_image_translation import generate
 from pix2pix.commands.draw.drawings import Drawings, describe_drawings, encode, find_drawings
 from pix2pix.commands.open_run import TrainedRun, open_run
-from pix2pix.commands.translate.translator import Loaded, Translator, show_pixels
+from pix2pix.commands.translate.translator import Job, Loaded, Translator, show_pixels
 from pix2pix.options.commands import Draw, Translate
 from pix2pix.pictures.picture_files import JPEG_START, PNG_START, decode_picture
 from pix2pix.pictures.pixels import drop_opaque_alpha
@@ -72,7 +72,7 @@ def load_encoded(encoded: bytes, translator: Translator) -> Loaded:
         raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "That is neither a PNG nor a JPEG.")
     try:
         pixels = decode_picture(io.BytesIO(encoded), MOST_PIXELS)
-        loaded = translator.load(drop_opaque_alpha(pixels))
+        loaded = translator.load(drop_opaque_alpha(pixels), Job(Path("drawing"), []))
     except UserError as error:
         reason = f"the picture: {error}"
         raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, reason) from error
@@ -108,7 +108,7 @@ class DrawServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """Return the address of the page; where all may see it, by the machine's name."""
-        host, port = self.server_address[:2]
+        host, port = str(self.server_address[0]), self.server_address[1]
         if host in ("0.0.0.0", "::"):
             host = socket.gethostname()
         return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
@@ -119,7 +119,7 @@ class DrawServer(ThreadingHTTPServer):
 
 def hash_of(tag: str, page: str) -> str:
     """Return the hash by which a policy allows what stands in a page within a tag."""
-    text = re.search(rf"<{tag}>(.*)</{tag}>", page, re.DOTALL)[1]
+    text = page.partition(f"<{tag}>")[2].rpartition(f"</{tag}>")[0]
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"'sha256-{digest}'"
 
@@ -240,7 +240,7 @@ class DrawPage:
 def draw(options: Draw | str | Path) -> DrawPage | None:
     """Serve the page of a run until Ctrl-C; in a notebook, return at once with the page."""
     if not isinstance(options, Draw):
-        options = Draw(options)
+        options = Draw(Path(options))
     trained = open_run(options.run)
     drawings = find_drawings(trained, options)
     try:

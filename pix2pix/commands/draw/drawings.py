@@ -54,7 +54,8 @@ def find_shown_classes(pictures: list[np.ndarray], channels: int) -> tuple[Label
         return tuple(label._replace(colour=(label.number,) * 3) for label in classes)
     if channels > 1:
         return classes
-    greys = [convert_channels(np.uint8([[label.colour]]), 1).item() for label in classes]
+    colours = [np.array([[label.colour]], np.uint8) for label in classes]
+    greys = [convert_channels(colour, 1).item() for colour in colours]
     return tuple(
         label._replace(colour=(grey,) * 3) for label, grey in zip(classes, greys, strict=True)
     )

@@ -20,7 +20,8 @@ Classes = tuple[LabelClass, ...]
 
 def target_scores(trained: TrainedRun, split: CheckedSplit) -> dict[str, object]:
     """Measure the generated label maps of a split: scores of all, scores and readings by class."""
-    classes, confusion = trained.found.target.classes, 0
+    classes = trained.found.target.classes
+    confusion = np.zeros((len(classes), len(classes)), int)
     for batch in generate_batches(trained, split, range(len(split))):
         confusion += count_readings(batch.targets, batch.generated, classes)
         say_for_now("Counting classes")

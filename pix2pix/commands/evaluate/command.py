@@ -1,6 +1,7 @@
 """evaluate: measure a generator on pairs it was not trained on, and write a report."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def evaluate(options: Evaluate) -> Report:
     say_row("Dataset", f"{dataset_name(of_data)}: {len(split):,} {name} pairs")
     steps, pairs = measure_steps(trained, split, chosen)
     step, mean = list(steps.items())[-1]
-    summary = {"run": str(options.run), "split": name, "warnings": warnings}
+    summary: dict[str, Any] = {"run": str(options.run), "split": name, "warnings": warnings}
     summary |= {"size": trained.task.size, "step": step, "mean": mean}
     if trained.found.target.classes:
         summary["labels"] = target_scores(trained, split)

@@ -62,7 +62,8 @@ def judge_scores(
     judge: Judge, trained: TrainedRun, split: CheckedSplit
 ) -> dict[str, dict[str, float]]:
     """Measure how well the labels are read back from the generated and from the real photos."""
-    confusion = {"generated": 0, "real": 0}
+    count = len(judge.classes)
+    confusion = {name: np.zeros((count, count), int) for name in ("generated", "real")}
     for batch in generate_batches(trained, split, range(len(split))):
         for name, photos in (("generated", batch.generated), ("real", batch.targets)):
             read = generate(judge.trained.generator, photos)

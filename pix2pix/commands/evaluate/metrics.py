@@ -54,8 +54,8 @@ def generate_batches(
 def measure_all(target: tf.Tensor, generated: tf.Tensor) -> dict[str, tf.Tensor]:
     """Measure how near each generated picture of a batch is to its target, also in MS-SSIM."""
     scales = int(math.log2(min(target.shape[1:3]) / SSIM_WINDOW)) + 1  # that the window fits in
-    weights = MS_SSIM_WEIGHTS[:scales]
-    weights = [weight / sum(weights) for weight in weights]
+    used = MS_SSIM_WEIGHTS[:scales]
+    weights = [weight / sum(used) for weight in used]
     pictures = ((target + 1) / 2, (generated + 1) / 2)
     in_scales = tf.image.ssim_multiscale(*pictures, 1.0, weights)
     return measure(target, generated) | {"ms_ssim": in_scales}
@@ -92,13 +92,13 @@ def feature_scores(
     inception: keras.Model, trained: TrainedRun, split: CheckedSplit
 ) -> dict[str, float]:
     """Measure FID and KID of the generated pictures of a split against the real ones."""
-    real, fake = [], []
+    real, generated = [], []
     for batch in generate_batches(trained, split, range(len(split))):
         real.append(features_of(batch.targets, inception))
-        fake.append(features_of(batch.generated, inception))
+        generated.append(features_of(batch.generated, inception))
         say_for_now(f"FID and KID: {BATCH * len(real):,} pairs")
-    real, fake = np.concatenate(real), np.concatenate(fake)
-    return {"fid": frechet_distance(real, fake), "kid": kernel_distance(real, fake)}
+    sets = np.concatenate(real), np.concatenate(generated)
+    return {"fid": frechet_distance(*sets), "kid": kernel_distance(*sets)}
 
 
 def features_of(pictures: tf.Tensor, inception: keras.Model) -> np.ndarray:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -78,7 +79,8 @@ def export(options: Export) -> Path:
         raise UsageError("--half and --int8 are for onnx and litert; name one with --formats.")
     folder.mkdir(parents=True, exist_ok=True)
     generator = trained.generator
-    sections, written = card_sections(trained), {}
+    sections = card_sections(trained)
+    written: dict[str, Written] = {}
     for name in options.formats:
         written[name] = write_checked(name, sections[name], generator, trained, folder, options)
     write_text(folder / "README.md", model_card(sections, written, trained))
@@ -96,7 +98,7 @@ def write_keras(generator: keras.Model, trained: TrainedRun, path: Path, options
     save_generator(generator, run, trained.example, path)
 
 
-def signature_function(generator: keras.Model) -> Callable:
+def signature_function(generator: keras.Model) -> tf.types.experimental.PolymorphicFunction:
     """Return the signature that all formats have: `source` to `generated`."""
     spec = tf.TensorSpec(generator.input_shape, tf.float32, name="source")
 
@@ -234,8 +236,8 @@ def file_name(form: Format, smaller: str) -> str:
 
 def run_snippet(section: str, file: str, path: Path, source: np.ndarray) -> np.ndarray:
     """Return what the code in a section of the model card makes of a batch."""
-    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
-    scope = {"source": source}
+    code = section.partition("```python\n")[2].partition("```")[0]
+    scope: dict[str, Any] = {"source": source}
     exec(code.replace(f'"{file}"', repr(str(path))), scope)
     return scope["generated"]
 

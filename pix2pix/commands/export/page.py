@@ -247,7 +247,9 @@ class CheckServer(ThreadingHTTPServer):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), partial(CheckHandler, directory=str(folder)))
-        self.answers = queue.Queue()  # the query and the body of what the page sends
+        self.answers: queue.Queue[tuple[dict[str, str], bytes]] = (
+            queue.Queue()
+        )  # the query and the body of what the page sends
 
 
 class CheckHandler(SimpleHTTPRequestHandler):
@@ -307,8 +309,8 @@ def check_in_browser(folder: Path, expected: np.ndarray) -> str:
         flags = [*BROWSER_FLAGS, f"--user-data-dir={profile}"]
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             flags.append("--no-sandbox")  # which Chromium wants of root
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        process = subprocess.Popen([browser, *flags, address], **quiet)
+        command, quiet = [browser, *flags, address], subprocess.DEVNULL
+        process = subprocess.Popen(command, stdout=quiet, stderr=quiet)
         stack.callback(process.wait)
         stack.callback(process.terminate)
         answer = wait_for_answer(server, process)

@@ -133,7 +133,7 @@ def describe_pictures(split: CheckedSplit) -> str:
     for title, side in zip(titles, sides, strict=True):
         kinds = [describe_kind(kind) for kind in sorted(set(side))]
         texts.append(f"{title} {' and '.join(kinds)}")
-    formats = Counter()
+    formats: Counter[str] = Counter()
     for pair in split.pairs:
         formats.update(map(format_of, pair.files))
     return ", ".join([*texts, *(f"{count:,} {name}" for name, count in formats.items())])
@@ -144,7 +144,7 @@ def format_of(file: Path) -> str:
     if file.suffix.lower() in ARRAY_SUFFIXES:
         return file.suffix[1:].upper()
     with Image.open(file) as image:
-        return image.format
+        return image.format or "unknown"
 
 
 def describe_kind(kind: Kind) -> str:

@@ -62,7 +62,7 @@ def measure_pair(title: str, pictures: Sequence[np.ndarray]) -> PairMeasures:
     sides = tuple(measure_side(grey, step) for grey, step in zip(greys, steps, strict=True))
     shift = (0.0, 0.0)
     if len(sides) == 2 and not any(side.is_flat for side in sides):
-        shift = find_shift(*steps, size=pictures[-1].shape[:2])
+        shift = find_shift(steps[0], steps[1], size=pictures[-1].shape[:2])
     is_whole = len(sides) == 2 and not sides[-1].is_flat
     blank = measure_blank(*greys) if is_whole else 0.0
     return PairMeasures(title, sides, shift, blank)
@@ -81,7 +81,7 @@ def to_small_grey(pixels: np.ndarray) -> np.ndarray:
     """Bring a picture of any size, type and number of channels to a small grey one, from 0 to 1."""
     every = [max(1, side // (2 * GREY_SIDE)) for side in pixels.shape[:2]]
     pixels = pixels[:: every[0], :: every[1]]
-    low, high = 0, 255
+    low, high = 0.0, 255.0
     if pixels.dtype != np.uint8:  # nobody knows how much of 16 bits a camera fills
         pixels = np.nan_to_num(pixels, posinf=0, neginf=0)
         low, high = float(pixels.min()), float(pixels.max())

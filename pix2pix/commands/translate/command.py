@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def translate(options: Translate) -> PictureFiles:
     if existing := len(found) - len(jobs):
         what = "of other pictures or an older checkpoint perhaps; --overwrite makes them anew"
         say_row("Left", f"{existing:,} that exist already, {what}")
-    place = options.output
+    place = str(options.output)
     if names_a_file(options.output):
         place = " and ".join(str(path) for job in jobs for path in job.results)
     if jobs:
@@ -67,7 +68,8 @@ def find_inputs(names: tuple[str, ...], output: Path) -> dict[Path, Path]:
     Earlier results that lie in such a folder are left out."""
     if not names:
         raise UsageError("translate wants to know what: name pictures, folders or patterns.")
-    inputs, results = {}, real_path(output)
+    inputs: dict[Path, Path] = {}
+    results = real_path(output)
     for name in names:
         matches = [name] if os.path.exists(name) else sorted(glob.glob(name, recursive=True))
         paths = [Path(match) for match in matches]
@@ -90,12 +92,13 @@ def find_partners(options: Translate) -> dict[Path, tuple[Path, ...]]:
 
     Single pictures belong together whatever their names."""
     first, *others = [find_inputs((name,), options.output) for name in options.inputs]
-    partners = dict.fromkeys(first, ())
+    partners: dict[Path, tuple[Path, ...]] = dict.fromkeys(first, ())
     for folder, inputs in zip(options.inputs[1:], others, strict=True):
         by_name = {name.with_suffix(""): path for path, name in inputs.items()}
         for path, name in first.items():
-            only = [*inputs] if len(first) == len(inputs) == 1 else [None]
-            partner = by_name.get(name.with_suffix(""), only[0])
+            partner = by_name.get(name.with_suffix(""))
+            if len(first) == len(inputs) == 1:
+                (partner,) = inputs
             if partner is None:
                 raise UserError(f"{path}: no partner in {folder}.")
             partners[path] += (partner,)
@@ -112,7 +115,8 @@ def find_jobs(options: Translate, trained: TrainedRun) -> list[Job]:
     parts, names, partners = trained.found.source.parts, options.inputs, {}
     if parts and len(names) == len(parts):
         partners, names = find_partners(options), names[:1]
-    jobs, owners, inputs = [], {}, find_inputs(names, options.output)
+    jobs, inputs = [], find_inputs(names, options.output)
+    owners: dict[Path, Path] = {}
     if names_a_file(options.output) and len(inputs) > 1:
         what = f"a folder for {len(inputs):,} inputs"
         raise UsageError(f"--output must be {what}, not a file: {options.output}.")
@@ -197,7 +201,8 @@ class Work:
             check_is_file(job.path)
             rate, result = frame_rate(job.path), job.results[0]
             with closing(read_frames(job.path, rate)) as originals:
-                loaded = map_ahead(self.translator.fit, originals, self.options.batch_size)
+                fit = partial(self.translator.fit, job=job)
+                loaded = map_ahead(fit, originals, self.options.batch_size)
                 made = self.translator.generate(loaded)
                 finished = map_ahead(self.translator.finish, made, self.options.batch_size)
                 frames = (pictures[0] for pictures in finished)

@@ -39,7 +39,7 @@ class Job:
     """A picture or a video to translate."""
 
     path: Path
-    results: list[Path]  # one, or as many as samples are asked for
+    results: list[Path]  # none of what is only drawn; else one, or as many as samples are asked for
     partners: tuple[Path, ...] = ()  # other pictures that make the source with this one
 
 
@@ -47,7 +47,7 @@ class Job:
 class Loaded:
     """A picture at the size at which it is translated, and the windows that it is translated in."""
 
-    job: Job | None  # None of what is no file
+    job: Job
     pixels: np.ndarray  # as they were read
     seen: np.ndarray  # as the generator sees them, resized or padded
     rows: Shares
@@ -110,7 +110,7 @@ class Translator:
 
     # --- Before the generator ---
 
-    def load(self, pixels: np.ndarray, job: Job | None = None) -> Loaded:
+    def load(self, pixels: np.ndarray, job: Job) -> Loaded:
         """Make a source of pixels, if the run is for such pictures; refuse others in a UserError
         that does not name the picture."""
         found = self.trained.found
@@ -120,7 +120,7 @@ class Translator:
             raise UserError(problem)
         return self.fit(pixels, job)
 
-    def fit(self, pixels: np.ndarray, job: Job | None = None) -> Loaded:
+    def fit(self, pixels: np.ndarray, job: Job) -> Loaded:
         """Bring a picture to the size at which it is translated, and choose its windows."""
         zoom, window, (height, width) = (
             self.trained.task.zoom,

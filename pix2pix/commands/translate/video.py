@@ -3,12 +3,12 @@
 import json
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -28,18 +28,20 @@ def is_video(path: Path) -> bool:
 
 
 @contextmanager
-def run_ffmpeg(program: str, *arguments: object, **pipes: int) -> Iterator[subprocess.Popen]:
-    """Run ffmpeg or ffprobe beside the block; a block that fails ends it. Where it fails itself,
-    raise an OSError with its last words."""
+def run_ffmpeg(program: str, *arguments: object, writes: bool = False) -> Iterator[Any]:
+    """Run ffmpeg or ffprobe beside the block, and yield the stream of what it writes, or with
+    `writes` of what is written to it. A block that fails ends it; where it fails itself, raise an
+    OSError with its last words."""
     command = [program, "-v", "error", *map(str, arguments)]
     with tempfile.TemporaryFile() as said:
         try:
-            process = subprocess.Popen(command, stderr=said, **pipes)
+            stdin, stdout = (subprocess.PIPE, None) if writes else (None, subprocess.PIPE)
+            process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=said)
         except FileNotFoundError as error:
             raise UserError(f"{program}: not found; install ffmpeg, or give frames.") from error
         with suppress(BrokenPipeError), process:  # a pipe breaks when ffmpeg fails: see below
             try:
-                yield process
+                yield process.stdin if writes else process.stdout
             except BrokenPipeError:
                 raise
             except BaseException:  # Ctrl-C, too
@@ -56,8 +58,8 @@ def frame_rate(path: Path) -> str:
     entries = ("-show_entries", "stream=r_frame_rate,avg_frame_rate", "-of", "json")
     arguments = ("-select_streams", FIRST_VIDEO, *entries, f"file:{path}")
     try:
-        with run_ffmpeg("ffprobe", *arguments, stdout=subprocess.PIPE) as process:
-            answer = process.stdout.read()
+        with run_ffmpeg("ffprobe", *arguments) as output:
+            answer = output.read()
         stream = json.loads(answer)["streams"][0]
     except (OSError, ValueError, LookupError) as error:
         raise UserError(f"{path}: not a readable video.") from error
@@ -68,13 +70,13 @@ def frame_rate(path: Path) -> str:
     raise UserError(f"{path}: how many frames it has in a second is not known.")
 
 
-def read_frames(path: Path, rate: str) -> Iterator[np.ndarray]:
+def read_frames(path: Path, rate: str) -> Generator[np.ndarray]:
     """Read the pictures of a video, the right way up: [height, width, 3] of 8 bits."""
     pixels = ("-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24")
     arguments = ("-i", f"file:{path}", "-map", f"0:{FIRST_VIDEO}", "-r", rate, *pixels, "-")
     try:
-        with run_ffmpeg("ffmpeg", *arguments, stdout=subprocess.PIPE) as process:
-            while (frame := read_ppm(process.stdout)) is not None:
+        with run_ffmpeg("ffmpeg", *arguments) as output:
+            while (frame := read_ppm(output)) is not None:
                 yield frame
     except OSError as error:
         raise UserError(f"{path}: not a readable video ({error}).") from error
@@ -103,7 +105,7 @@ def write_frames(frames: Iterable[np.ndarray], rate: str, original: Path, path: 
     coded = ("-vf", even, "-pix_fmt", "yuv420p", "-crf", "18", "-c:a", "copy")
     sound = ("-i", f"file:{original}", "-map", "0:v", "-map", "1:a?")
     arguments = ("-y", *pixels, *sound, *coded, f"file:{path}")
-    with run_ffmpeg("ffmpeg", *arguments, stdin=subprocess.PIPE) as process:
+    with run_ffmpeg("ffmpeg", *arguments, writes=True) as stream:
         for count, frame in enumerate(chain([first], frames), 1):
-            process.stdin.write(convert_channels(frame, 3).tobytes())
+            stream.write(convert_channels(frame, 3).tobytes())
             say_for_now(f"Translating {original.name}: frame {count:,}")
