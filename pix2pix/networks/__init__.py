@@ -13,19 +13,3 @@ from pix2pix.networks.devices import (
 from pix2pix.networks.fast_layers import with_fast_layers
 from pix2pix.networks.fused_adam import build_adam
 from pix2pix.networks.gan_losses import CLASS_LOSS, OTHER_GAN_LOSSES, GanLoss
-
-__all__ = [
-    "CLASS_LOSS",
-    "OTHER_GAN_LOSSES",
-    "GanLoss",
-    "build_adam",
-    "build_class_discriminator",
-    "choose_strategy",
-    "compute_in",
-    "has_gpu",
-    "is_writer",
-    "requested_stop",
-    "start_alike",
-    "training_in",
-    "with_fast_layers",
-]

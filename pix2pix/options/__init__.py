@@ -10,21 +10,3 @@ from pix2pix.options.saved import (
     write_run,
 )
 from pix2pix.options.train import DATASETS, Inspect, Train
-
-__all__ = [
-    "DATASETS",
-    "Compare",
-    "Draw",
-    "Evaluate",
-    "Export",
-    "Found",
-    "ImportWeights",
-    "Inspect",
-    "Train",
-    "Translate",
-    "fill_in_changed",
-    "find_run",
-    "older_options",
-    "shared_settings",
-    "write_run",
-]
