@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import copying, make_picture, make_run, pixels_of
 from PIL import Image
 
@@ -104,7 +105,7 @@ def test_no_picture_hides_another_of_its_name(cells, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "dapi").rename(tmp_path / "other" / "light")
     folders = (tmp_path / "other" / "light", *cells.source_dir[1:])
-    found, _ = script.find_splits(dataclasses.replace(cells, source_dir=folders))
+    found = script.find_splits(dataclasses.replace(cells, source_dir=folders))
     names = [part.name for part in found["train"].describe()[0].parts]
     assert names == list(map(str, folders))
 
@@ -156,8 +157,8 @@ def test_a_partner_of_another_size_is_brought_to_that_of_the_target(tmp_path, sm
     make_picture(tmp_path / "A/1.png", 20, 30)
     make_picture(tmp_path / "B/1.png", 40, 60)
     options = dataclasses.replace(small, dataset=str(tmp_path), crop=True, holdout=0.0, steps=2)
-    split = preparation.check_splits(script.find_splits(options)[0], options)["train"]
-    loaded = script.load_pair(split, 0, options)
+    split = preparation.check_splits(script.find_splits(options), options)["train"]
+    loaded = script.load_pair(split, 0, options, preparation.settle(options, split))
     assert [pixels.shape for pixels, _ in loaded] == [(40, 60, 3)] * 2
     script.train(options)
     assert "Brought 1 of 1 sources to the size of their targets" in capsys.readouterr().out
@@ -169,7 +170,7 @@ def test_a_partner_of_another_size_is_brought_to_that_of_the_target(tmp_path, sm
 @pytest.fixture
 def facades(tmp_path) -> Path:
     """Label maps beside photos, as PNG."""
-    for facade in synthetic_splits(0, (40, 40))["train"][:6]:
+    for facade in synthetic_splits(0, (40, 40))["train"].pairs[:6]:
         photo, labels = facade.read()
         (tmp_path / "pairs").mkdir(exist_ok=True)
         both = np.concatenate([photo, labels], axis=1)
@@ -179,21 +180,21 @@ def facades(tmp_path) -> Path:
 
 def test_labels_of_a_source_are_jittered_without_new_colours(facades, small):
     options = dataclasses.replace(small, dataset=str(facades), labels="source", direction="BtoA")
-    unchecked, direction = script.find_splits(options)
-    split = preparation.check_splits(unchecked, options)["train"]
-    config, found = script.settle_pictures(options, direction, split)
-    classes = config.source.classes
+    split = preparation.check_splits(script.find_splits(options), options)["train"]
+    found = preparation.settle(options, split)
+    classes = found.source.classes
     assert 5 <= len(classes) <= 9
-    assert found["source"]["classes"][0] == str(classes[0])
+    assert found.to_saved()["source"]["classes"][0] == str(classes[0])
     palette = {tuple(colour) for colour in palette_of(classes).tolist()}
-    source, target = next(iter(script.batches(split, config, 0)))
+    alone = tf.distribute.InputContext()
+    source, target = next(iter(script.batches(split, options, found, 0, alone)))
     colours = to_pixels(source[0]).reshape(-1, 3)
     assert {tuple(colour) for colour in colours.tolist()} <= palette
     assert len(np.unique(to_pixels(target[0]).reshape(-1, 3), axis=0)) > 200
-    generator = script.build_generator(config)
-    first = next(layer for layer in generator.layers if layer.weights)
+    networks = script.build_networks(options, found)
+    first = next(layer for layer in networks["generator"].layers if layer.weights)
     assert first.kernel.shape[2] == len(classes)
-    assert script.build_discriminator(config).input_shape[0] == (None, 32, 32, 3)
+    assert networks["discriminator"].input_shape[0] == (None, 32, 32, 3)
 
 
 def test_a_run_on_labels_goes_on_and_refuses_to_become_another(facades, small):
@@ -201,7 +202,7 @@ def test_a_run_on_labels_goes_on_and_refuses_to_become_another(facades, small):
     script.train_as_told(dataclasses.replace(options, steps=2))
     folder = script.train_as_told(options).folder
     assert len(checkpoint_files.checkpoints(folder)) == 2
-    assert open_run(folder).config.labels == "source"
+    assert open_run(folder).options.labels == "source"
     written = export(Export(folder, formats=("keras", "saved_model", "onnx", "litert")))
     assert "A source is a label map in the colours facade (" in (written / "README.md").read_text()
     with pytest.raises(UserError, match="with labels source, not none"):
@@ -213,9 +214,8 @@ RED_AND_BLUE = (LabelClass(0, (255, 0, 0), "red"), LabelClass(1, (0, 0, 255), "b
 
 @pytest.mark.parametrize(("labels", "count"), [("exact", 2), ("soft", 1000)])
 def test_generated_labels_get_exact_colours(small, tmp_path, labels, count):
-    found = {"target": {"classes": list(map(str, RED_AND_BLUE))}}
     config = dataclasses.replace(small, labels="target")
-    run = make_run(tmp_path / "run", config, copying(), **found)
+    run = make_run(tmp_path / "run", config, copying(), target=Side(classes=RED_AND_BLUE))
     make_picture(tmp_path / "noise.png", 32, 32)
     options = Translate(run, ("noise.png",), output=tmp_path / "results", labels=labels)
     translate(options)

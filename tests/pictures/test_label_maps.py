@@ -21,7 +21,7 @@ from pix2pix.pictures.sides import LabelClass
 from pix2pix.talk.errors import UserError
 
 TRUE = np.array([label for label, _ in CLASSES.values()], np.uint8)
-FACADES = [facade.read() for facade in synthetic_splits(0, (128, 128))["train"][:12]]
+FACADES = [facade.read() for facade in synthetic_splits(0, (128, 128))["train"].pairs[:12]]
 RED_AND_BLUE = (LabelClass(0, (255, 0, 0), "red"), LabelClass(1, (0, 0, 255), "blue"))
 
 
@@ -43,7 +43,7 @@ def test_label_maps_without_loss_have_exactly_their_colours():
 
 
 def test_the_colours_are_found_though_jpeg_blurs_them():
-    facades = synthetic_splits(0, (256, 256))["train"][:12]
+    facades = synthetic_splits(0, (256, 256))["train"].pairs[:12]
     palette = palette_of(find_classes(as_jpeg(facade.read()[1]) for facade in facades))
     distances = np.abs(TRUE[:, None].astype(int) - palette).max(-1)
     assert len(palette) <= len(TRUE)
