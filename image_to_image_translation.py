@@ -645,6 +645,11 @@ class Training:
         return is_writer(self.strategy)
 
     @property
+    def discriminators(self) -> list[keras.Model]:
+        """List the networks that judge the generator's pictures."""
+        return [network for name, network in self.networks.items() if name != "generator"]
+
+    @property
     def variables(self) -> list[tf.Variable]:
         """List all variables but the noise, which each device has for itself."""
         parts = dict.fromkeys([*self.networks.values(), self.average, *self.optimizers.values()])
@@ -681,7 +686,8 @@ class Training:
             return
         self.mean_losses()
         judged = [example, generate(self.average, example)]
-        if not np.isfinite(self.networks["discriminator"](judged, training=False)).all():
+        verdicts = [each(judged, training=False) for each in self.discriminators]
+        if not all(np.isfinite(verdict).all() for verdict in verdicts):
             self.refuse_to_go_on()  # the losses are from before the last update
         with checkpoint_files.explain_unsaved(self.folder, self.step):
             self.write_generator(example, "generator.keras")

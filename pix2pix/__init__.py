@@ -1,5 +1,5 @@
-"""The rooms around image_to_image_translation.py: what the training stands on (`support`), and what
-is done before and after it (`commands`)."""
+"""The rooms around image_to_image_translation.py: what the training stands on, and what is done
+before and after it (`commands`)."""
 
 import os
 

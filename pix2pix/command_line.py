@@ -55,7 +55,7 @@ class Command:
     about: str
 
 
-NEEDED = ("tensorflow", "keras", "matplotlib", "IPython", "filelock")  # beside tyro
+NEEDED = ("tensorflow", "keras", "matplotlib", "IPython", "filelock", "tifffile")  # beside tyro
 
 COMMANDS = {
     "train": Command(

@@ -1,4 +1,4 @@
-"""Every option of every command: its default, its help; and what follows from those of a training.
+"""The options of a training: the default of each, its help, its rule; and what follows from them.
 
 Loads neither TensorFlow nor Keras, so that --help and a mistyped flag are answered at once.
 """

@@ -195,8 +195,9 @@ def decode_tiff(file: BinaryIO) -> np.ndarray:
             pixels = decode_with_pillow(file)
             is_inverted = pixels.dtype == np.uint16 and first.photometric == PHOTOMETRIC.MINISWHITE
             return 65535 - pixels if is_inverted else pixels
-    channels = first.samplesperpixel * first.imagedepth * len(pages)
-    check_size(first.imagelength, first.imagewidth, channels)
+    if len(pages) > 1 or not any(read_size(file)):  # else its pixels are counted already
+        channels = first.samplesperpixel * first.imagedepth * len(pages)
+        check_size(first.imagelength, first.imagewidth, channels)
     return turn_upright(tiff_files.decode_pages(pages), tiff_files.orientation_of(first))
 
 

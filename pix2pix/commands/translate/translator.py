@@ -31,6 +31,7 @@ from pix2pix.pictures.pixels import (
 from pix2pix.pictures.sides import PHOTOS, Side
 from pix2pix.talk.errors import UserError
 
+COPIES = 2  # of a result, while it is rounded: measured
 Shares = dict[int, np.ndarray]  # where windows begin, and how much each of their pixels counts
 
 
@@ -102,11 +103,11 @@ class Translator:
     @property
     def bytes_per_pixel(self) -> int:
         """Estimate the memory that a translation takes for each pixel of the picture: for itself,
-        and for its results while they are blended and written."""
+        and for its results while they are blended and rounded."""
         found = self.trained.found
         source = found.source_channels * (4 if found.source.measured else 1)
         result = found.target_channels * 4 * self.trained.task.zoom**2
-        return source + result * (self.options.samples or 1)
+        return source + result * ((self.options.samples or 1) + COPIES)
 
     # --- Before the generator ---
 
