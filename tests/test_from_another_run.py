@@ -13,10 +13,16 @@ import image_to_image_translation as script
 from pix2pix import preparation
 from pix2pix.command_line import parse
 from pix2pix.options.recipes import RECIPES
-from pix2pix.options.saved import find_run, older_options, read_config, sides_of_older, to_saved
+from pix2pix.options.saved import (
+    find_run,
+    older_options,
+    read_options,
+    read_run,
+    sides_of_older,
+    to_saved,
+)
 from pix2pix.options.train import Train
 from pix2pix.pictures.sides import PHOTOS
-from pix2pix.runs import checkpoint_files
 from pix2pix.talk.errors import UsageError, UserError
 
 
@@ -35,27 +41,45 @@ def begin(small, older, **options):
     return parse(["train", *where, *rest, f"--from={older}", *typed])[1]
 
 
+def prepare(options):
+    """The sound pairs of a run, and what they decide."""
+    found = script.find_splits(options), script.find_older_split(options)
+    return preparation.prepare(options, *found)
+
+
+def begun(options) -> script.Training:
+    """A training that is about to take its first step."""
+    _, found = prepare(options)
+    return script.start_or_resume(options, found, script.choose_strategy(1))
+
+
+def restored(folder) -> script.Training:
+    """A training as the newest checkpoint of a run has it."""
+    options, found, _ = read_run(folder / "config.json")
+    training = script.Training(options, found)
+    training.restore()
+    return training
+
+
 def test_it_begins_with_both_networks_and_their_average(small, older, pair_folder):
     options = begin(small, older, dataset=pair_folder, name="new")
     assert (options.image_size, options.generator_filters, options.average_weights) == (32, 5, 0.9)
-    folder = options.run_folder
-    splits, config, settings = preparation.prepare(options, folder)
-    state = script.start_or_resume(config, settings, folder, script.choose_strategy(1))
-    old = script.new_state(config)
-    checkpoint_files.restore(old, older)
-    for name in ("generator", "discriminator", "average"):
-        pairs = zip(getattr(state, name).weights, getattr(old, name).weights, strict=True)
-        for ours, theirs in pairs:
+    training, old = begun(options), restored(older)
+    networks = [*zip(training.networks.values(), old.networks.values(), strict=True)]
+    for new, former in [*networks, (training.average, old.average)]:
+        for ours, theirs in zip(new.weights, former.weights, strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    for weight in state.generator.weights:
+    for weight in training.generator.weights:
         weight.assign(weight + 1)
-    script.update_average(state, config)  # which keeps 0.9 of itself, unlike one of a new run
-    networks = state.average.weights, old.average.weights, state.generator.weights
+    script.update_average(training)  # which keeps 0.9 of itself, unlike one of a new run
+    networks = training.average.weights, old.average.weights, training.generator.weights
     for ours, theirs, now in zip(*networks, strict=True):
         expected = 0.9 * np.asarray(theirs) + 0.1 * np.asarray(now)
         np.testing.assert_allclose(ours, expected, atol=1e-5)
-    assert int(state.step) == int(state.generator_optimizer.iterations) == 0
-    assert not any(np.any(m) for m in state.generator_optimizer._momentums)
+    assert training.step == 0
+    for optimizer in training.optimizers.values():
+        assert int(optimizer.iterations) == 0
+        assert not any(np.any(each) for each in optimizer._momentums)
 
 
 def test_a_run_is_found_by_its_name_in_the_same_output(small, older):
@@ -72,7 +96,7 @@ def test_it_stops_and_goes_on_without_the_older_run(small, older, pair_folder):
     _, again = parse(["train", f"--output={small.output}", "--name=parts", "--steps=4"])
     parts = script.train_as_told(again).folder
     assert_same_weights(weights(parts, 4), weights(whole, 4))
-    assert read_config(parts / "config.json")["from_run"] == str(older)
+    assert read_options(parts / "config.json").from_run == older
 
 
 def test_size_and_direction_may_change(small, older):
@@ -94,12 +118,9 @@ def test_an_older_run_without_an_average_gives_one_its_weights(small):
     options = begin(small, older, dataset="synthetic", name="new")
     assert options.average_weights == 0.0
     options = begin(small, older, dataset="synthetic", name="new", average_weights=0.9)
-    _, config, settings = preparation.prepare(options, options.run_folder)
-    state = script.start_or_resume(config, settings, options.run_folder, script.choose_strategy(1))
-    assert state.average is not state.generator
-    old = script.new_state(dataclasses.replace(config, average_weights=0.0))
-    checkpoint_files.restore(old, older)
-    for network in (state.generator, state.average):
+    training, old = begun(options), restored(older)
+    assert training.average is not training.generator
+    for network in (training.generator, training.average):
         for ours, theirs in zip(network.weights, old.generator.weights, strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
@@ -113,14 +134,13 @@ def save_maps(folder, colours) -> None:
             Image.fromarray(pair).save(folder / split / f"{k}.png")
 
 
-def source_of(config) -> list:
-    """What a run that is begun, or goes on, keeps of its sources."""
-    folder = config.run_folder
-    _, _, settings = preparation.prepare(config, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    preparation.write_config(settings, folder)
-    (folder / "ckpt-1.index").touch()
-    return settings["found"]["source"]["classes"]
+def classes_of_source(options) -> list[str]:
+    """The classes of the sources that a run keeps which is begun, or goes on."""
+    splits, found = prepare(options)
+    options.run_folder.mkdir(parents=True, exist_ok=True)
+    preparation.write_config(options, found, splits["train"])
+    (options.run_folder / "ckpt-1.index").touch()
+    return found.to_saved()["source"]["classes"]
 
 
 def test_classes_keep_the_channels_they_had(small, tmp_path):
@@ -128,12 +148,12 @@ def test_classes_keep_the_channels_they_had(small, tmp_path):
     save_maps(tmp_path / "first", (red, green, blue))
     save_maps(tmp_path / "second", (blue, red, (0, 250, 3)))
     config = dataclasses.replace(small, labels="source", name="older")
-    classes = source_of(dataclasses.replace(config, dataset=str(tmp_path / "first")))
+    classes = classes_of_source(dataclasses.replace(config, dataset=str(tmp_path / "first")))
     assert [line.split()[-1] for line in classes] == ["#ff0000", "#00ff00", "#0000ff"]
     options = begin(small, small.output / "older", dataset=tmp_path / "second", name="new")
-    assert source_of(options) == classes
+    assert classes_of_source(options) == classes
     shutil.rmtree(small.output / "older")
-    assert source_of(options) == classes
+    assert classes_of_source(options) == classes
     listed = tmp_path / "classes.txt"
     listed.write_text("".join(f"{r} {g} {b}\n" for r, g, b in (blue, red, green)))
     assert sides_of_older(dataclasses.replace(options, classes=listed)) == (PHOTOS, PHOTOS)
@@ -198,14 +218,14 @@ def test_older_photos_are_not_mixed_with_pairs(small, pair_folder):
 def test_older_pairs_are_mixed_in_and_read_their_own_way(small, older, pair_folder):
     options = begin(small, older, dataset=pair_folder, name="mixed", keep_old=0.25)
     assert older_options(options).direction == "BtoA"
-    splits, config, _ = preparation.prepare(options, options.run_folder)
+    splits, _ = prepare(options)
     mixed = splits["train"]
     assert (len(mixed), mixed.own) == (8, 6)  # two of eight are the older run's
-    drawn = script.find_splits(older_options(options))[0]["train"]
+    drawn = script.find_splits(older_options(options))["train"]
     for k, place in ((6, 0), (7, 200)):  # evenly among its 400
         for ours, theirs in zip(mixed.read(k), drawn.read(place), strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    own = script.find_splits(options)[0]["train"]
+    own = script.find_splits(options)["train"]
     np.testing.assert_array_equal(mixed.read(5)[0], own.read(5)[0])
     folder = script.train_as_told(options).folder
     assert len((folder / "training_pairs.txt").read_text().splitlines()) == 8
