@@ -220,6 +220,7 @@ class Work:
         what is wrong with it if it cannot be translated."""
         files, most = (job.path, *job.partners), self.options.max_pixels
         try:
+            check_is_file(job.path)
             check_memory(job.path, self.translator.bytes_per_pixel)
             if job.partners:
                 pixels = stack_channels(files, [read_whole(file, most) for file in files])
