@@ -20,6 +20,7 @@ from pix2pix.options.train import Inspect
 from pix2pix.pairs.pair_folders import FilePair
 from pix2pix.pairs.synthetic import draw_facade
 from pix2pix.pairs.tasks import TASKS
+from pix2pix.pictures.sides import PHOTOS
 from pix2pix.talk.errors import UserError
 
 
@@ -41,9 +42,10 @@ def test_a_sound_dataset(small, pair_folder, capsys):
     panel = np.asarray(Image.open(sheet).convert("RGB"))
     assert panel.shape == (28 + 3 * (256 + 8), 8 + 8 * (256 + 8), 3)  # 3 pairs, 2 + 3·2 columns
     cells = [panel[28:284:8, 8 + k * 264 :][:, :256:8] for k in range(8)]
-    pairs = script.find_splits(config)[0]["train"]
+    pairs = script.find_splits(config)["train"]
     for cell, whole in zip(cells[:2], pairs.read(0), strict=True):
-        np.testing.assert_array_equal(cell, script.fit_to_size(whole, (32, 32), config))
+        fitted = script.fit_to_size(whole, (32, 32), config, PHOTOS)
+        np.testing.assert_array_equal(cell, fitted)
     assert len({cell.tobytes() for cell in cells[::2]}) == 4  # three draws, none alike
 
 
