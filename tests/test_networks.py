@@ -6,10 +6,21 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import settled
 
 import image_to_image_translation as script
 from pix2pix.options.checks import check_train
 from pix2pix.options.train import Train
+
+
+def build(options: Train) -> tuple[keras.Model, keras.Model]:
+    """The generator and the discriminator for pictures in RGB."""
+    return tuple(script.build_networks(options, settled(options)).values())
+
+
+def build_generator(options: Train) -> keras.Model:
+    """The generator alone."""
+    return script.build_generator(options, settled(options))
 
 
 def count(weights: list) -> int:
@@ -17,10 +28,9 @@ def count(weights: list) -> int:
 
 
 def test_the_full_size_networks():
-    generator = script.build_generator(Train())
+    generator, discriminator = build(Train())
     assert count(generator.trainable_variables) == 54_413_955
     assert generator.input_shape == generator.output_shape == (None, 256, 256, 3)
-    discriminator = script.build_discriminator(Train())
     assert count(discriminator.trainable_variables) == 2_768_705
     assert discriminator.output_shape == (None, 30, 30, 1)
 
@@ -55,20 +65,19 @@ def test_depth_follows_the_image_size(options, depth, innermost):
     config = Train(generator_filters=2, discriminator_filters=2, **options)
     check_train(config)
     height, width = config.picture_size
-    generator = script.build_generator(config)
+    generator, discriminator = build(config)
     assert generator.output_shape == (None, height, width, 3)
     down = [layer for layer in generator.layers if type(layer) is keras.layers.Conv2D]
     assert len(down) == depth
     assert down[-1].output.shape[1:3] == innermost
     assert kinds(generator).count(keras.layers.Dropout) == min(3, depth - 1)
-    logits = script.build_discriminator(config).output_shape
-    assert logits == (None, height // 8 - 2, width // 8 - 2, 1)
+    assert discriminator.output_shape == (None, height // 8 - 2, width // 8 - 2, 1)
 
 
 @pytest.mark.parametrize(("source", "target"), [(1, 3), (3, 1), (4, 4), (1, 4)])
 def test_channels_on_both_sides(small, source, target):
     config = dataclasses.replace(small, source_channels=source, target_channels=target)
-    generator, discriminator = script.build_generator(config), script.build_discriminator(config)
+    generator, discriminator = build(config)
     assert generator.input_shape == (None, 32, 32, source)
     assert generator.output_shape == (None, 32, 32, target)
     assert [tuple(shape) for shape in discriminator.input_shape] == [
@@ -79,7 +88,7 @@ def test_channels_on_both_sides(small, source, target):
 
 @pytest.mark.parametrize("upsampling", ["transposed", "resize"])
 def test_upsampling(small, upsampling):
-    generator = script.build_generator(dataclasses.replace(small, upsampling=upsampling))
+    generator = build_generator(dataclasses.replace(small, upsampling=upsampling))
     assert generator.output_shape == (None, 32, 32, 3)
     resized = kinds(generator).count(keras.layers.UpSampling2D)
     transposed = kinds(generator).count(keras.layers.Conv2DTranspose)
@@ -123,28 +132,27 @@ def test_a_mirrored_border_is_like_the_middle(small, build, upsampling):
 def test_maps_too_small_to_be_mirrored_keep_their_zeros(small):
     config = dataclasses.replace(small, image_size="128x64", depth=5)  # to 4×2
     for padding, mirrored in (("zeros", 0), ("reflect", 4)):  # at 64×32 and 32×16, on both ways
-        generator = script.build_generator(dataclasses.replace(config, padding=padding))
+        generator = build_generator(dataclasses.replace(config, padding=padding))
         names = [type(operation).__name__ for operation in generator.operations]
         assert (names.count("Pad"), names.count("Cropping2D")) == (mirrored, mirrored // 2)
         assert generator.output_shape == (None, 128, 64, 3)
 
 
 def test_normalization(small):
-    def network(kind: str, build) -> keras.Model:
-        return build(dataclasses.replace(small, normalization=kind))
+    def network(kind: str, place: int) -> keras.Model:
+        return build(dataclasses.replace(small, normalization=kind))[place]
 
-    builds = (script.build_generator, 7), (script.build_discriminator, 3)
-    for build, count in builds:
+    for place, count in enumerate((7, 3)):  # of the generator, and of the discriminator
         own = {
             "instance": keras.layers.GroupNormalization,
             "batch": keras.layers.BatchNormalization,
         }
         for kind, layer in own.items():
-            used = kinds(network(kind, build))
+            used = kinds(network(kind, place))
             assert {each: used.count(each) for each in own.values()} == {
                 each: count if each is layer else 0 for each in own.values()
             }
-        bare = network("none", build)
+        bare = network("none", place)
         assert not set(kinds(bare)) & set(own.values())
         convolutions = (keras.layers.Conv2D, keras.layers.Conv2DTranspose)
         assert all(layer.use_bias for layer in bare.layers if isinstance(layer, convolutions))
@@ -152,7 +160,7 @@ def test_normalization(small):
 
 def test_batch_normalisation_uses_the_batch_and_later_its_moving_averages(small):
     config = dataclasses.replace(small, normalization="batch", batch_size=4)
-    generator = script.build_generator(config)
+    generator = build_generator(config)
     for layer in generator.layers:
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0
@@ -172,7 +180,7 @@ def test_batch_normalisation_uses_the_batch_and_later_its_moving_averages(small)
 def test_a_patch_sees_70_by_70_pixels():
     # Instance statistics see the whole picture, so they are left out for this look at the wiring.
     config = Train(discriminator_filters=4, normalization="none")
-    discriminator = script.build_discriminator(config)
+    _, discriminator = build(config)
     image = tf.Variable(tf.random.stateless_normal([1, 256, 256, 3], [0, 0]))
     with tf.GradientTape() as tape:
         logit = discriminator([tf.zeros_like(image), image])[0, 15, 12, 0]
@@ -181,17 +189,17 @@ def test_a_patch_sees_70_by_70_pixels():
 
 
 def test_every_weight_learns(small):
-    state = script.new_state(dataclasses.replace(small, image_size=64))
+    generator, discriminator = build(dataclasses.replace(small, image_size=64))
     source, target = tf.random.stateless_uniform([2, 1, 64, 64, 3], [1, 2], minval=-1)
     with tf.GradientTape(persistent=True) as tape:
-        generated = state.generator(source, training=True)
-        logits = state.discriminator([source, generated], training=True)
+        generated = generator(source, training=True)
+        logits = discriminator([source, generated], training=True)
         losses = script.generator_losses(target, generated, logits, small)
-        real_logits = state.discriminator([source, target])
+        real_logits = discriminator([source, target])
         losses |= script.discriminator_losses(real_logits, logits, small)
     for network, loss in (
-        (state.generator, losses["generator_total"]),
-        (state.discriminator, losses["discriminator"]),
+        (generator, losses["generator_total"]),
+        (discriminator, losses["discriminator"]),
     ):
         gradients = tape.gradient(loss, [weight.value for weight in network.trainable_variables])
         learning = [np.any(np.abs(gradient) > 0) for gradient in gradients]
@@ -200,7 +208,7 @@ def test_every_weight_learns(small):
 
 
 def test_a_result_does_not_depend_on_the_others_of_its_batch(small):
-    generator = script.build_generator(small)
+    generator = build_generator(small)
     sources = tf.random.stateless_uniform([4, 32, 32, 3], [5, 6], minval=-1)
     together = script.generate(generator, sources)
     alone = tf.concat([script.generate(generator, source[None]) for source in sources], axis=0)
@@ -209,7 +217,7 @@ def test_a_result_does_not_depend_on_the_others_of_its_batch(small):
 
 
 def test_dropout_is_noise_only_in_training(small):
-    generator = script.build_generator(small)
+    generator = build_generator(small)
     source = tf.random.stateless_uniform([1, 32, 32, 3], [5, 6], minval=-1)
     first, second = (generator(source, training=True) for _ in range(2))
     assert np.abs(first - second).max() > 1e-3

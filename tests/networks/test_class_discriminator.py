@@ -11,19 +11,28 @@ import tensorflow as tf
 import image_to_image_translation as script
 from pix2pix import preparation
 from pix2pix.networks.class_discriminator import weigh_classes
-from pix2pix.options.train import SettledTrain, Train
-from pix2pix.pictures.sides import LabelClass, Side
+from pix2pix.options.found import Found
+from pix2pix.options.train import Train
+from pix2pix.pictures.pixels import Kind
+from pix2pix.pictures.sides import PHOTOS, LabelClass, Side
 from pix2pix.talk.errors import UsageError
 
 RED_AND_BLUE = (LabelClass(0, (255, 0, 0), "red"), LabelClass(1, (0, 0, 255), "blue"))
 
 
+MAPS = Side(classes=RED_AND_BLUE)
+
+
 @pytest.fixture
-def settled(small) -> SettledTrain:
-    """The small configuration, for label maps of two classes."""
-    values = {field.name: getattr(small, field.name) for field in dataclasses.fields(Train)}
-    values |= {"discriminator": "classes", "precision": "float32"}
-    return SettledTrain(**values, source=Side(classes=RED_AND_BLUE))
+def judging(small) -> Train:
+    """The small configuration with this discriminator."""
+    return dataclasses.replace(small, labels="source", discriminator="classes")
+
+
+def found_for(options: Train) -> Found:
+    """What label maps of two classes, and photos for them, decide."""
+    kinds = [(Kind(channels=3, bits=8),) * 2]
+    return preparation.conclude(options, kinds, [MAPS, PHOTOS])
 
 
 def labels(shares: np.ndarray) -> tf.Tensor:
@@ -46,23 +55,24 @@ def test_every_class_weighs_the_same_however_small():
     np.testing.assert_allclose(verdicts[..., 1], log_p[..., 3], rtol=1e-5)
 
 
-def test_what_it_costs_by_hand(settled):
+def test_what_it_costs_by_hand(judging):
     verdicts = tf.math.log(tf.constant([[[[0.5, 0.25], [0.125, 0.75]]]]))
-    losses = script.discriminator_losses(verdicts, verdicts, settled)
+    losses = script.discriminator_losses(verdicts, verdicts, judging)
     real, generated = math.log(16) / 2, math.log(16 / 3) / 2
     assert float(losses["discriminator_real"]) == pytest.approx(real)
     assert float(losses["discriminator_generated"]) == pytest.approx(generated)
     assert float(losses["discriminator"]) == pytest.approx((real + generated) / 2)
     assert float(losses["discriminator_right"]) == 0.5  # one of two is taken for generated
     nothing = tf.zeros([3])
-    of_generator = script.generator_losses(nothing, nothing, verdicts, settled)
+    of_generator = script.generator_losses(nothing, nothing, verdicts, judging)
     assert float(of_generator["generator_gan"]) == pytest.approx(real)
 
 
 @pytest.mark.parametrize(("size", "halvings"), [(32, 5), ("64x96", 5), (48, 4), (256, 5)])
-def test_it_judges_every_pixel_at_any_size(settled, size, halvings):
-    config = dataclasses.replace(settled, image_size=size, depth=4)
-    discriminator = script.build_discriminator(config)
+def test_it_judges_every_pixel_at_any_size(judging, size, halvings):
+    config = dataclasses.replace(judging, image_size=size, depth=4)
+    networks = script.build_networks(config, found_for(config))
+    discriminator = networks["discriminator"]
     height, width = config.picture_size
     assert discriminator.output_shape == (None, height, width, 2)
     convolutions = [each for each in discriminator.layers if isinstance(each, keras.layers.Conv2D)]
@@ -74,31 +84,30 @@ def test_it_judges_every_pixel_at_any_size(settled, size, halvings):
     assert (np.exp(verdicts[..., 1]) < 1).all()
 
 
-def test_both_networks_learn_from_it(settled):
-    state = script.new_state(settled)
-    networks = state.generator, state.discriminator
+def test_both_networks_learn_from_it(judging):
+    training = script.Training(judging, found_for(judging))
+    networks = training.networks.values()
     before = [[weight.numpy() for weight in network.trainable_variables] for network in networks]
     source = tf.tile(labels(np.arange(32) < 16), [1, 32, 1, 1])
     target = tf.random.stateless_normal([1, 32, 32, 3], [0, 0])
     for _ in range(2):
-        losses = script.train_step(state, source, target, settled)
+        losses = script.train_step(training, source, target)
         assert all(np.isfinite(float(loss)) for loss in losses.values())
     for network, old in zip(networks, before, strict=True):
         for weight, value in zip(network.trainable_variables, old, strict=True):
             assert not np.array_equal(weight.numpy(), value), weight.path
 
 
-def test_a_run_with_it_resumes_exactly_and_must_keep_it(small):
-    config = dataclasses.replace(small, labels="source", discriminator="classes")
-    whole = script.train(dataclasses.replace(config, name="whole")).folder
-    script.train(dataclasses.replace(config, steps=2))
-    parts = script.train(config).folder
+def test_a_run_with_it_resumes_exactly_and_must_keep_it(judging):
+    whole = script.train(dataclasses.replace(judging, name="whole")).folder
+    script.train(dataclasses.replace(judging, steps=2))
+    parts = script.train(judging).folder
     ours, theirs = (tf.train.load_checkpoint(str(folder / "ckpt-4")) for folder in (parts, whole))
     names = [name for name in ours.get_variable_to_shape_map() if "GRAPH" not in name]
     assert len(names) > 50
     for name in names:
         np.testing.assert_array_equal(ours.get_tensor(name), theirs.get_tensor(name))
-    other = dataclasses.replace(config, discriminator="patches", steps=6)
+    other = dataclasses.replace(judging, discriminator="patches", steps=6)
     with pytest.raises(Exception, match="discriminator classes, not patches"):
         script.train_as_told(other)
 
@@ -108,7 +117,7 @@ def test_it_is_for_label_maps_alone(small):
         script.train(dataclasses.replace(small, discriminator="classes"))
 
 
-def test_it_has_a_loss_of_its_own(small):
-    config = dataclasses.replace(small, labels="source", discriminator="classes", gan_loss="hinge")
+def test_it_has_a_loss_of_its_own(judging):
+    config = dataclasses.replace(judging, gan_loss="hinge")
     with pytest.raises(UsageError, match="--gan-loss must be left out with --discriminator cl"):
         preparation.check_options(config)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import settled
 from keras import layers
 
 import image_to_image_translation as script
@@ -130,7 +131,7 @@ def test_every_layer_of_the_networks_at_the_sizes_people_use(size, computing_typ
     config = Train(image_size=size, generator_filters=2, discriminator_filters=8)
     kinds = set()
     with compute_in(computing_type):
-        for network in (script.build_generator(config), script.build_discriminator(config)):
+        for network in script.build_networks(config, settled(config)).values():
             for layer in with_fast_layers(network).layers:
                 if isinstance(layer, FastLayer):
                     shape = [1, *layer.layer.input.shape[1:]]
@@ -159,7 +160,8 @@ def kinds(network: keras.Model) -> list[type]:
 
 
 def test_the_weights_are_the_networks():
-    network = script.build_generator(Train(image_size=128, generator_filters=2))
+    config = Train(image_size=128, generator_filters=2)
+    network = script.build_generator(config, settled(config))
     fast = with_fast_layers(network)
     assert kinds(fast).count(StridedConvolution) == 14
     assert kinds(fast).count(InstanceNormalization) == 11
@@ -177,7 +179,7 @@ def test_the_weights_are_the_networks():
 )
 def test_few_channels_or_pixels_are_not_worth_winograds_method(filters, size, is_faster):
     config = Train(image_size=size, discriminator_filters=filters)
-    fast = with_fast_layers(script.build_discriminator(config))
+    fast = with_fast_layers(script.build_patch_discriminator(config, settled(config)))
     assert (WinogradConvolution in kinds(fast)) == is_faster
 
 
@@ -189,7 +191,8 @@ def test_few_channels_or_pixels_are_not_worth_winograds_method(filters, size, is
     ],
 )
 def test_other_layers_stay_as_they_are(small, options):
-    network = script.build_generator(dataclasses.replace(small, **options))
+    config = dataclasses.replace(small, **options)
+    network = script.build_generator(config, settled(config))
     fast = with_fast_layers(network)
     x = tf.random.stateless_uniform([2, 32, 32, 3], [0, 0], -1)
     np.testing.assert_allclose(fast(x), network(x), atol=1e-5)
@@ -232,14 +235,14 @@ def test_a_strangers_sizes_do_no_harm(layer, size):
 
 
 def test_on_a_gpu_the_network_itself_computes(small, monkeypatch):
-    network = script.build_generator(small)
+    network = script.build_generator(small, settled(small))
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU:0"])
     assert with_fast_layers(network) is network
 
 
 def test_bfloat16_is_computed_in_bfloat16(small):
     with compute_in("bfloat16"):
-        network = script.build_generator(small)
+        network = script.build_generator(small, settled(small))
     fast = [layer for layer in with_fast_layers(network).layers if isinstance(layer, FastLayer)]
     assert {each.compute_dtype for each in fast} == {"bfloat16"}
     assert fast[3](tf.ones([1, *fast[3].layer.input.shape[1:]])).dtype == tf.bfloat16
