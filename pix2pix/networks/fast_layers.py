@@ -404,6 +404,12 @@ def winograd_convolution(x: tf.Tensor, kernel: tf.Tensor) -> tuple:
 class InstanceNormalization(FastLayer):
     """A GroupNormalization with as many groups as channels."""
 
+    def __init__(self, layer: layers.Layer) -> None:
+        super().__init__(layer)
+        # Asked for in `call`, Keras before 3.15 rounds both to the type in which networks compute.
+        self.scale = layer.gamma.value if layer.scale else 1.0
+        self.shift = layer.beta.value if layer.center else 0.0
+
     @staticmethod
     def computes(layer: keras.Operation) -> bool:
         """Tell whether this can stand for a layer."""
@@ -416,10 +422,11 @@ class InstanceNormalization(FastLayer):
         count, channels = x.shape[0], x.shape[-1]
         if count is None or count > FEW_PICTURES:
             return self.layer(x)
-        scale = self.layer.gamma.value if self.layer.scale else tf.ones(channels)
-        shift = self.layer.beta.value if self.layer.center else tf.zeros(channels)
         # One row for each picture: their gradients come together in one sum, of a fixed order.
-        scales, shifts = (tf.unstack(tf.broadcast_to(v, [count, channels])) for v in (scale, shift))
+        scales, shifts = (
+            tf.unstack(tf.broadcast_to(value, [count, channels]))
+            for value in (self.scale, self.shift)
+        )
         options = {"epsilon": self.layer.epsilon, "mean": [], "variance": []}  # none of the past
         pictures = [
             tf.raw_ops.FusedBatchNormV3(x=picture, scale=scale, offset=shift, **options).y
