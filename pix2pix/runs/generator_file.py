@@ -29,7 +29,9 @@ def in_float32(network: keras.Model) -> keras.Model:
 
     def copy_in_float32(operation: keras.Operation) -> keras.Operation:
         config = operation.get_config()
-        if isinstance(operation, layers.Layer):  # operations of keras.ops take what they get
+        # Operations of keras.ops take what they get, but for the casts that Keras before 3.10 puts
+        # before a layer: left as they are, they would round the source.
+        if isinstance(operation, layers.Layer) or config.get("dtype") in ("bfloat16", "float16"):
             config["dtype"] = "float32"
         return type(operation).from_config(config)
 
