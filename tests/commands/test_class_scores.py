@@ -9,7 +9,7 @@ from helpers import evaluate, read_page
 
 from pix2pix.commands.evaluate.class_scores import class_scores, label_scores
 from pix2pix.pairs.synthetic import CLASSES
-from pix2pix.pictures.sides import LabelClass
+from pix2pix.pictures.sides import LabelClass, Side
 
 CONFUSION = np.array([[6, 2, 0], [1, 1, 0], [0, 0, 0]])  # the last class is nowhere
 
@@ -30,9 +30,10 @@ def test_each_class_has_scores_of_its_own():
 
 
 def test_generated_labels_are_scored_with_names(small, tmp_path, capsys):
-    lines = [f"{k} {r} {g} {b} {n}" for k, (n, ((r, g, b), _)) in enumerate(CLASSES.items())]
+    classes = [LabelClass(k, (r, g, b), n) for k, (n, ((r, g, b), _)) in enumerate(CLASSES.items())]
     config = dataclasses.replace(small, direction="AtoB", labels="target")
-    run = make_run(tmp_path / "run", config, copying(), target={"classes": lines})
+    target = Side(classes=tuple(classes))
+    run = make_run(tmp_path / "run", config, copying(), target=target)
     labels = evaluate(run, split="val")["labels"]  # its "labels" are the photos themselves
     assert [row["name"] for row in labels["classes"]] == list(CLASSES)
     assert np.sum(labels["confusion"]) == 100 * 32 * 32

@@ -34,8 +34,8 @@ def test_evaluate_writes_figures_a_table_and_a_page(small, tmp_path):
         mean = np.mean([float(row[metric]) for row in rows])
         assert summary["mean"][metric] == pytest.approx(mean)
     trained = open_run(run)
-    pairs = script.find_splits(small)[0]["val"]
-    source, target = script.load_examples(pairs, (5,), trained.options)
+    pairs = script.find_splits(small)["val"]
+    source, target = script.load_examples(pairs, (5,), trained.options, trained.found)
     alone = measure_all(target, script.generate(trained.generator, source))
     assert rows[5]["name"] == pairs.names[5]
     for metric, value in alone.items():
@@ -135,7 +135,7 @@ def test_the_user_alone_says_where_archives_come_from_and_go(small, tmp_path, ca
     assert (len(summary["pairs"]), len(asked)) == (3, 1)
     assert (mine / "facades/val/0.png").exists()
     assert not theirs.exists()
-    assert choose_dataset(open_run(run).config, Evaluate(run)).mirror == Train.mirror
+    assert choose_dataset(open_run(run), Evaluate(run)).mirror == Train.mirror
     assert f"trained with --data-dir {theirs}; not used here" in capsys.readouterr().out
 
 

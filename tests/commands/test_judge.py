@@ -9,18 +9,18 @@ import pytest
 from conftest import copying, make_run
 from helpers import evaluate, read_page
 
-import image_to_image_translation as script
 from pix2pix.commands.evaluate.judge import open_judge, read_sound
 from pix2pix.commands.open_run import open_run
 from pix2pix.pairs.pair_folders import read_pair
+from pix2pix.pairs.splits import Split
 from pix2pix.pairs.synthetic import synthetic_splits
 from pix2pix.talk.errors import UserError
 
 
 def test_a_broken_label_map_does_not_stop_the_judge(small):
-    facades = synthetic_splits(0, (32, 32))["train"][:3]
+    facades = synthetic_splits(0, (32, 32))["train"].pairs[:3]
     broken = SimpleNamespace(read=lambda: read_pair((Path("gone.png"),), side_by_side=True))
-    split = script.Split([broken, *facades], (1, 0), ())
+    split = Split([broken, *facades], (1, 0), ())
     assert len(list(read_sound(split, range(4)))) == 3
 
 
@@ -29,7 +29,7 @@ def test_photos_are_no_label_maps(small, tmp_path):
     judge = make_run(tmp_path / "judge", dataclasses.replace(small, direction="BtoA"))
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     photo = SimpleNamespace(read=lambda: [noise, noise])
-    photos, trained = script.Split([photo], (0, 1), ()), open_run(run)
+    photos, trained = Split([photo], (0, 1), ()), open_run(run)
     with pytest.raises(UserError, match="--judge needs label maps"):
         open_judge(judge, trained, photos)
 

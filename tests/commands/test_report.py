@@ -12,7 +12,7 @@ from pix2pix.commands.open_run import open_run
 
 def test_a_page_of_many_pairs_shows_the_worst_and_the_best(small, tmp_path):
     trained = open_run(make_run(tmp_path / "run", small))
-    splits, _ = script.find_splits(small)
+    splits = script.find_splits(small)
     rows = [{"number": k, "name": str(k), "ssim": (k * 7 % 230) / 230} for k in range(230)]
     shown, titles = rows_with_pictures(rows, trained, splits["train"])
     ranks = [round(230 * row["ssim"]) for row in shown]
