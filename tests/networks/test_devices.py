@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import SCRIPT, SMALL, errors, flags, make_pair
+from conftest import SCRIPT, SMALL, errors, flags, make_pair, settled
 
 import image_to_image_translation as script
 from pix2pix import command_line
@@ -40,10 +40,16 @@ tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU"
 
 OWN_DROPOUT = """
 from pix2pix.networks import devices
+from pix2pix.pictures.pixels import Kind
+from pix2pix.pictures.sides import PHOTOS
+from pix2pix.preparation import conclude
+options = script.Train(image_size=32, generator_filters=2)
+found = conclude(options, [(Kind(channels=3, bits=8),) * 2], [PHOTOS] * 2)
 with (strategy := devices.choose_strategy(batch_size=2)).scope():
-    state = script.new_state(script.Train(image_size=32, generator_filters=2))
-devices.start_alike(strategy, script.variables_of(state), state.noise, {})
-for noise in state.noise:
+    training = script.Training(options, found)
+devices.start_alike(strategy, training.variables, training.noise, {})
+assert len(training.noise) == 3
+for noise in training.noise:
     first, second = (each.numpy() for each in strategy.experimental_local_results(noise))
     assert first[0] + 1 == second[0] and first[1] == second[1], (first, second)
 """
@@ -195,19 +201,20 @@ def test_workers_that_were_told_different_things_are_refused(small, monkeypatch,
         extended = types.SimpleNamespace(should_checkpoint=False)
         scope = contextlib.nullcontext
 
-    settings = {"l1_weight": 100, "output": "here"}
     marks = []
-    monkeypatch.setattr(script, "new_state", lambda _: types.SimpleNamespace(noise=[]))
-    monkeypatch.setattr(script, "variables_of", lambda _: [])
+    training = types.SimpleNamespace(is_writer=False, variables=[], noise=[])
+    monkeypatch.setattr(script, "Training", lambda *_: training)
 
-    def start(settings: dict) -> None:
-        script.start_or_resume(small, settings, tmp_path, Strategy())
+    def start(pairs: str = "6 pairs", **others) -> None:
+        options = dataclasses.replace(small, direction="BtoA", **others)
+        script.start_or_resume(options, settled(options, pairs=pairs), Strategy())
 
     monkeypatch.setattr(devices, "share_variables", lambda *_: marks.append("shared"))
     monkeypatch.setattr(devices, "total_of_all", lambda _, mark: marks.append(mark) or 2 * mark)
-    start(settings)
-    start(settings | {"output": "there"})
+    start()
+    start(output=tmp_path / "elsewhere", dataset="mine")
     assert marks[0] == marks[2]  # where things are may differ
     monkeypatch.setattr(devices, "total_of_all", lambda _, mark: mark + marks[0])
-    with pytest.raises(UserError, match="other options or other pictures"):
-        start(settings | {"l1_weight": 10})
+    for other in ({"l1_weight": 10.0}, {"pairs": "5 pairs"}):
+        with pytest.raises(UserError, match="other options or other pictures"):
+            start(**other)
