@@ -12,7 +12,7 @@ import tensorflow as tf
 from conftest import SCRIPT, errors, flags, make_pair, start
 
 import image_to_image_translation as script
-from pix2pix import command_line, preparation
+from pix2pix import command_line
 from pix2pix.options.train import Inspect, Train, flag
 from pix2pix.talk.errors import UsageError, UserError
 from pix2pix.talk.lines import SCRIPT as SCRIPT_COMMAND
@@ -248,14 +248,14 @@ def test_errors_end_in_one_line(monkeypatch, capsys, error, status, said):
 
 
 def test_a_pair_that_goes_bad_during_training_is_named(small, pair_folder, monkeypatch, capsys):
-    check = preparation.check_split
+    prepare = script.prepare
 
-    def check_and_spoil(*arguments):
-        checked = check(*arguments)
+    def prepare_and_spoil(*arguments):
+        prepared = prepare(*arguments)
         (pair_folder / "train/4.png").write_bytes(b"not any more")
-        return checked
+        return prepared
 
-    monkeypatch.setattr(script, "check_split", check_and_spoil)
+    monkeypatch.setattr(script, "prepare", prepare_and_spoil)
     monkeypatch.setattr(script, "CACHE_BYTES", 0)
     with pytest.raises(SystemExit) as exit:
         command_line.main(flags(dataclasses.replace(small, dataset=str(pair_folder), steps=12)))

@@ -5,11 +5,11 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+from conftest import settled
 
 import image_to_image_translation as script
 from pix2pix.networks.devices import compute_in
-from pix2pix.options.train import SettledTrain, Train
-from pix2pix.pictures.sides import PHOTOS, LabelClass, Side
+from pix2pix.pictures.sides import LabelClass, Side
 from pix2pix.runs.generator_file import save_generator
 
 LABELS = Side(classes=(LabelClass(0, (255, 0, 0), "red"), LabelClass(1, (0, 0, 255), "blue")))
@@ -17,15 +17,15 @@ LABELS = Side(classes=(LabelClass(0, (255, 0, 0), "red"), LabelClass(1, (0, 0, 2
 
 @pytest.mark.parametrize("computing_type", ["bfloat16", "float16"])
 @pytest.mark.parametrize(
-    "changes", [{}, {"padding": "reflect", "image_size": 64}, {"source": LABELS}]
+    ("changes", "decided"),
+    [({}, {}), ({"padding": "reflect", "image_size": 64}, {}), ({}, {"source": LABELS})],
 )
-def test_every_generator_is_saved_in_float32(small, tmp_path, computing_type, changes):
-    values = {field.name: getattr(small, field.name) for field in dataclasses.fields(Train)}
-    config = SettledTrain(**values | {"source": PHOTOS, "target": PHOTOS} | changes)
+def test_every_generator_is_saved_in_float32(small, tmp_path, computing_type, changes, decided):
+    config = dataclasses.replace(small, **changes)
     with compute_in(computing_type):
-        generator = script.build_generator(config)
+        generator = script.build_generator(config, settled(config, **decided))
     source = np.random.default_rng(0).uniform(-1, 1, (1, *generator.input_shape[1:]))
-    save_generator(generator, {}, source.astype(np.float32), tmp_path / "generator.keras")
+    save_generator(generator, "{}", source.astype(np.float32), tmp_path / "generator.keras")
     saved = keras.models.load_model(tmp_path / "generator.keras")
     assert {layer.compute_dtype for layer in saved.layers} == {"float32"}
     np.testing.assert_allclose(saved(source), generator(source), atol=0.01)

@@ -7,7 +7,8 @@ import pytest
 
 from pix2pix.runs import run_page
 from pix2pix.runs.pages import fill_page, to_script
-from pix2pix.runs.run_page import POINTS, RunPage, describe_run, renew_links, thin
+from pix2pix.runs.run_page import POINTS, RunPage, describe_run, renew_links, thin_table
+from pix2pix.runs.symptoms import SYMPTOMS
 from pix2pix.talk.files import lock_folder
 
 OPTIONS = {"steps": 40, "seed": 1, "augment": ["rotate", "scale"], "name": None}
@@ -23,8 +24,8 @@ def folder(tmp_path):
         (folder / "previews" / f"step-{step:06}.png").touch()
     (folder / "metrics.csv").write_text("step,discriminator\n10,0.5\n20,0.25\n")
     (folder / "validation.csv").write_text("step,l1,grid\n20,0.125,\n")
-    warning = "step 20 grid: there is a grid. Try another: docs/TROUBLE.md#a-grid\n"
-    (folder / "warnings.txt").write_text(warning)
+    warned = "step 20 grid: there is a grid: docs/TROUBLE.md#a-checkerboard-pattern\n"
+    (folder / "warnings.txt").write_text(warned)
     (folder / "generator.keras").touch()
     (folder / "config.json").write_text(json.dumps(OPTIONS))
     return folder
@@ -90,7 +91,7 @@ def test_what_is_known_of_a_run(folder, tmp_path):
     assert run["validation"] == {"step": [20], "l1": [0.125], "grid": [None]}
     assert run["previews"][1] == {"step": 20, "file": "a%20run/previews/step-000020.png"}
     assert run["warnings"] == [
-        {"step": 20, "text": "there is a grid. Try another", "section": "a-grid"}
+        {"step": 20, "text": SYMPTOMS["grid"].text, "section": "a-checkerboard-pattern"}
     ]
     links = dict(run["links"])
     assert links["generator.keras"] == "a%20run/generator.keras"
@@ -98,16 +99,19 @@ def test_what_is_known_of_a_run(folder, tmp_path):
     assert run["options"]["augment"] == {"value": "rotate scale", "default": ""}
 
 
-def test_long_curves_are_thinned_to_means():
-    count = 3 * POINTS
-    table = {"step": list(map(float, range(1, count + 1))), "x": [0.0, 3.0, 6.0] * POINTS}
-    thinned = thin(table)
+def test_long_curves_are_thinned_to_means(tmp_path):
+    table, count = tmp_path / "table.csv", 3 * POINTS
+    rows = [f"{step},{x}" for step, x in enumerate([0, 3, 6] * POINTS, 1)]
+    table.write_text("\n".join(["step,x", *rows, ""]))
+    thinned = thin_table(table)
     assert thinned["step"] == list(range(3, count + 1, 3))
     assert thinned["x"] == [3.0] * POINTS
-    assert thin({"step": [1.0], "x": [float("nan")]}) == {"step": [1], "x": [None]}
-    table = {name: values[:-1] for name, values in table.items()}  # the last one is of two rows
-    assert thin(table)["step"][-1] == count - 1
-    assert thin(table)["x"][-1] == 1.5
+    table.write_text("\n".join(["step,x", *rows[:-1], ""]))  # the last one is of two rows
+    assert thin_table(table)["step"][-1] == count - 1
+    assert thin_table(table)["x"][-1] == 1.5
+    table.write_text("step,x\n1,\n")
+    assert thin_table(table) == {"step": [1], "x": [None]}
+    assert thin_table(tmp_path / "nowhere.csv") == {"step": []}
 
 
 def test_text_in_a_page_cannot_end_its_script(folder):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import assert_same_weights, weights
+from conftest import assert_same_weights, make_training, settled, weights
 
 import image_to_image_translation as script
 from pix2pix import preparation
@@ -13,16 +13,16 @@ from pix2pix.command_line import parse
 from pix2pix.commands.evaluate.command import evaluate
 from pix2pix.commands.open_run import open_run
 from pix2pix.options.commands import Evaluate
-from pix2pix.runs import checkpoint_files
-from pix2pix.runs.checkpoint_files import PARTS
+from pix2pix.options.saved import write_run
 from pix2pix.runs.tables import read_columns
 from pix2pix.talk.errors import UsageError
+from pix2pix.watch import Watch
 
 
 @pytest.fixture
 def _time_enough(monkeypatch) -> None:
     """So that a validation at each of few small steps is not too much."""
-    monkeypatch.setattr(script, "VALIDATION_TIME", 1000)
+    monkeypatch.setattr("pix2pix.runs.validation.VALIDATION_TIME", 1000)
 
 
 def validation(folder) -> dict[str, list[float]]:
@@ -49,11 +49,11 @@ def test_the_average_and_the_generator_are_both_measured(small, capsys):
     measures = ["l1", "psnr", "ssim"]
     of_pairs = [*measures, *(f"generator_{name}" for name in measures)]
     assert list(columns) == ["step", *of_pairs, "variety", "grid", "spot"]
-    state = script.new_state(open_run(folder).config)
-    checkpoint_files.restore(state, folder)
-    splits, _ = script.find_splits(config)
-    sources, targets = script.load_examples(splits["val"], range(2), open_run(folder).config)
-    for prefix, network in (("", state.average), ("generator_", state.generator)):
+    training = make_training(config)
+    training.restore()
+    split = script.find_splits(config)["val"]
+    sources, targets = script.load_examples(split, range(2), config, training.found)
+    for prefix, network in (("", training.average), ("generator_", training.generator)):
         l1 = np.abs(script.generate(network, sources) - targets).mean() / 2
         assert columns[f"{prefix}l1"] == [pytest.approx(l1, rel=1e-3)]
     assert f"Validated L1 ↓ {columns['l1'][0]:.4g}, PSNR ↑" in capsys.readouterr().out
@@ -86,9 +86,10 @@ def test_no_validation_where_none_is_wanted_or_there_is_nothing_held_out(
 )
 def test_no_more_pairs_are_measured_than_there_is_time_for(small, options, pairs):
     config = dataclasses.replace(small, direction="BtoA", **options)
-    splits = preparation.check_splits(script.find_splits(config)[0], config)
-    validation = script.hold_out(splits, script.new_state(config), config).validation
-    assert validation.count == pairs
+    split = preparation.check_split(script.find_splits(config)["val"], "val", config)
+    held_out = script.HeldOut(make_training(config), "val", split)
+    watch = Watch(held_out.training, held_out, script.generate, script.LOSSES)
+    assert watch.validation.count == pairs
 
 
 @pytest.mark.usefixtures("_time_enough")
@@ -101,9 +102,9 @@ def test_the_best_generator_is_kept(small, measure):
     best = np.argmin(columns["l1"]) if measure == "l1" else np.argmax(columns["ssim"])
     trained = open_run(folder / "best.keras")
     assert trained.step == columns["step"][best]
-    state = script.new_state(trained.options)
-    state.restore(str(folder / f"ckpt-{trained.step}"))
-    for ours, theirs in zip(trained.generator.weights, state.generator.weights, strict=True):
+    training = make_training(config)
+    training.checkpoint.restore(str(folder / f"ckpt-{trained.step}"))
+    for ours, theirs in zip(trained.generator.weights, training.generator.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -113,7 +114,7 @@ def test_without_validation_there_is_nothing_to_choose_the_best_by(small):
     begun = dataclasses.replace(small, keep_best="l1", validate=1)
     folder = begun.run_folder
     folder.mkdir(parents=True)
-    preparation.write_config(script.to_saved(begun) | {"found": {}}, folder)
+    (folder / "config.json").write_text(write_run(begun, settled(begun)))
     typed = ["train", f"--output={folder.parent}", f"--name={folder.name}", "--validate=0"]
     assert parse(typed)[1].keep_best is None
 
@@ -135,12 +136,11 @@ def test_a_run_from_before_the_verdicts_were_logged_goes_on(small):
     older_losses = ["generator_total", "generator_gan", "generator_l1", "discriminator"]
     config = dataclasses.replace(small, log_every=3, checkpoint_every=4, validate=0)
     whole = script.train(dataclasses.replace(config, steps=6, name="whole")).folder
-    script.train(config)
-    folder = config.run_folder
-    state = script.new_state(open_run(folder).config)
-    checkpoint_files.restore(state, folder)
-    parts = {name: getattr(state, name) for name in PARTS}
-    parts["loss_sums"] = {name: state.loss_sums[name] for name in older_losses}
+    folder = script.train(config).folder
+    training = make_training(config)
+    training.restore()
+    sums = {name: training.loss_sums[name] for name in older_losses}
+    parts = training.parts | {"loss_sums": sums}
     for file in folder.glob("ckpt-*"):
         file.unlink()
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(**parts), str(folder), 1)

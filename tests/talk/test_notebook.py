@@ -3,6 +3,7 @@
 import io
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from pix2pix.commands.evaluate.report import Report
 from pix2pix.commands.translate.picture_files import PictureFiles
-from pix2pix.runs.run_folder import RunFolder
+from pix2pix.runs.run_folder import RunFolder, draw_curves
 from pix2pix.talk import notebook
 from pix2pix.talk.errors import UserError
 from pix2pix.talk.lines import say, say_for_now
@@ -84,18 +85,19 @@ def test_a_preview_takes_the_place_of_the_one_before(cell, tmp_path):
 def test_curves_are_drawn_now_and_then(cell, tmp_path, monkeypatch):
     path = tmp_path / "metrics.csv"
     path.write_text("step,generator_gan,generator_l1,discriminator\n1,0.5,0.3,0.7\n2,0.6,0.2,0.6\n")
+    draw = partial(draw_curves, path)
     with notebook.live_output():
-        notebook.show_curves(path)
+        notebook.show_curves(draw)
         assert cell.shown[-1]["text/html"].count("<img") == 1
         count = len(cell.shown)
-        notebook.show_curves(path)
+        notebook.show_curves(draw)
         assert len(cell.shown) == count  # too early
         monkeypatch.setattr(notebook, "CURVES_EVERY", 0)
-        notebook.show_curves(path)
+        notebook.show_curves(draw)
         assert len(cell.shown) == count + 1
         monkeypatch.setattr(notebook, "CURVES_EVERY", 10)
         path.write_text(path.read_text() + "3,0.5,0.1,0.5\n")
-        notebook.show_curves(path)
+        notebook.show_curves(draw)
         before = cell.shown[-1]
     assert cell.shown[-1] != before  # the last ones come when all is done
 
@@ -104,7 +106,7 @@ def test_outside_a_notebook_nothing_is_shown(tmp_path, capsys):
     with notebook.live_output():
         say("plain")
         notebook.show_inline(tmp_path / "not there.png")
-        notebook.show_curves(tmp_path / "not there.csv")
+        notebook.show_curves(partial(draw_curves, tmp_path / "not there.csv"))
     assert capsys.readouterr().out == "plain\n"
 
 
