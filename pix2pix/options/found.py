@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from pix2pix.options.checks import MOST, is_a
+from pix2pix.options.checks import MOST, check_sizes, is_a
 from pix2pix.options.train import Train
 from pix2pix.pictures.sides import PHOTOS, Side, side_from_saved
 from pix2pix.talk.errors import UsageError, shorten
@@ -48,7 +48,10 @@ def read_found(saved: dict, options: Train) -> Found:
         is_right = is_a(count, int) and 1 <= count <= MOST_CHANNELS
         channels[name] = checked(name, count, is_right, "a number of channels")
     bits, pairs, direction = (saved.get(name) for name in ("target_bits", "pairs", "direction"))
-    depth = saved.get("depth") or options.depth or options.possible_halvings
+    depth = saved.get("depth", options.depth)
+    if depth is None:
+        check_sizes(options)
+        depth = options.possible_halvings
     return Found(
         pairs=checked("pairs", pairs, pairs is None or is_a(pairs, str), "text"),
         direction=checked("direction", direction, direction in DIRECTIONS, "AtoB or BtoA")

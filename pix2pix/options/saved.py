@@ -33,6 +33,7 @@ from pix2pix.talk.lines import say_row
 
 MOST_BYTES = 2**20  # of a config.json; it has one or two thousand
 ELSEWHERE = {"data_dir", "mirror", "from_run"}  # places that no file of another run may name
+RUN = "run.json"  # in a generator.keras, where a config.json stands beside one
 LONGEST_NAME = 255  # bytes of a file or folder
 OLDER_RUNS = {"average_weights": 0.0}  # what their config.json leaves out, if not the default
 
@@ -57,7 +58,7 @@ def read_run(path: Path | zipfile.Path) -> SavedRun:
     saved = read_json(path)
     try:
         options = from_saved(saved)
-        step = saved["found"].get("step", 0)
+        step = saved["found"].get("step", None if path.name == RUN else 0)
         is_right = is_a(step, int) and 0 <= step <= MOST
         checked("step", step, is_right, "a number of steps")
         return SavedRun(options, read_found(saved["found"], options), step)

@@ -12,14 +12,14 @@ import pytest
 from conftest import make_picture, make_run
 
 import image_to_image_translation as script
-from pix2pix.commands import open_run as trained_run
+from pix2pix.commands import open_run as opening
 from pix2pix.commands.evaluate.command import evaluate
 from pix2pix.commands.export.command import export
 from pix2pix.commands.open_run import open_run
 from pix2pix.commands.translate.command import translate
 from pix2pix.options.checks import check_train
 from pix2pix.options.commands import Evaluate, Export, Translate
-from pix2pix.options.saved import MOST_BYTES, fill_in, read_config
+from pix2pix.options.saved import MOST_BYTES, fill_in, read_options
 from pix2pix.options.train import Train, flag
 from pix2pix.talk.errors import UserError
 
@@ -44,6 +44,12 @@ def spell(settings: dict, field: str, value: str) -> str:
     changed = {**here, name: "<value>"}
     settings = {**settings, "found": changed} if outer else changed
     return json.dumps(settings).replace('"<value>"', value)
+
+
+def settings_of(run: Path) -> dict:
+    """What the generator.keras of a run says of it: its config.json, and how far it was trained."""
+    with zipfile.ZipFile(run / "generator.keras") as archive:
+        return json.loads(archive.read("run.json"))
 
 
 def put(run: Path, content: str) -> Path:
@@ -112,9 +118,10 @@ def refusal(command: Callable, run: Path) -> str:
 @pytest.mark.parametrize("command", [open_settings, fill_settings])
 def test_nonsense_in_any_field_is_refused_in_a_line_or_does_no_harm(run, command, monkeypatch):
     generator = open_run(run).generator
-    monkeypatch.setattr(trained_run.keras.saving, "load_model", lambda *_, **__: generator)
-    monkeypatch.setattr(trained_run, "check_network", lambda archive: None)  # both take their time
-    settings, refused = json.loads((run / "config.json").read_text()), dict.fromkeys(FIELDS, 0)
+    monkeypatch.setattr(opening, "build_generator", lambda options, found: generator)
+    for check in ("check_weights", "read_weights"):  # all take their time
+        monkeypatch.setattr(opening, check, lambda archive, network: None)
+    settings, refused = settings_of(run), dict.fromkeys(FIELDS, 0)
     for field in FIELDS:
         for value in NONSENSE:
             said = refusal(command, put(run, spell(settings, field, value)))
@@ -127,7 +134,7 @@ def test_nonsense_in_any_field_is_refused_in_a_line_or_does_no_harm(run, command
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_command_gets_further_with_nonsense(run, name):
-    settings = json.loads((run / "config.json").read_text())
+    settings = settings_of(run)
     not_used = "found.depth" if "train" in name else "depth"
     for field in FIELDS:
         for value in (HUGE, "[]"):
@@ -141,24 +148,27 @@ def test_no_command_gets_further_with_nonsense(run, name):
 
 
 def test_what_is_missing_is_named(run):
-    settings = json.loads((run / "config.json").read_text())
+    settings = settings_of(run)
     for name in ("step", "target_bits"):
         found = {key: value for key, value in settings["found"].items() if key != name}
         copy = put(run, json.dumps({**settings, "found": found}))
         assert f"run.json: {name} is missing" in refusal(open_settings, copy)
     settings |= {"source_channels": None, "found": {"step": 1, "target_bits": 8}}
     assert "source_channels" in refusal(open_settings, put(run, json.dumps(settings)))
+    settings |= {"source_channels": 3, "image_size": ""}  # of which the depth would follow
+    for command in (open_settings, fill_settings):
+        assert "--image-size must be" in refusal(command, put(run, json.dumps(settings)))
 
 
 def test_a_configuration_that_is_endless_is_not_read(tmp_path):
     path = tmp_path / "config.json"
     path.write_text('{"name": "' + MOST_BYTES * "x" + '"}')
     with pytest.raises(UserError, match=r"config\.json: .*more than 1,048,576 bytes"):
-        read_config(path)
+        read_options(path)
 
 
 def test_what_pictures_cannot_decide_is_not_taken_from_there(run):
-    settings = json.loads((run / "config.json").read_text())
+    settings = settings_of(run)
     found = settings["found"] | {"mirror": "http://elsewhere", "l1_weight": "much"}
     trained = open_run(put(run, json.dumps({**settings, "found": found})))
     assert (trained.options.mirror, trained.options.l1_weight) == (Train.mirror, 100.0)
