@@ -4,16 +4,20 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from types import UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
-from conftest import SCRIPT
+from conftest import SCRIPT, settled
 
 from pix2pix.options.checks import check_train
 from pix2pix.options.commands import Evaluate, Export, Translate
-from pix2pix.options.saved import from_saved
-from pix2pix.options.train import DATASETS, Train
+from pix2pix.options.saved import from_saved, refuse_another_run, report_changes, write_run
+from pix2pix.options.train import DATASETS, Rule, Train, fields_with, flag, types_of
 from pix2pix.runs.run_folder import RunFolder
-from pix2pix.talk.errors import UsageError
+from pix2pix.talk.errors import UsageError, UserError
+
+FIELDS = [field.name for field in dataclasses.fields(Train)]
 
 
 def test_the_defaults():
@@ -179,3 +183,69 @@ def test_a_run_whose_name_is_not_unicode_is_refused():
     with pytest.raises(UsageError, match=r"TensorFlow writes only where .* Choose another --name"):
         check_train(Train(dataset="synthetic", name="caf\udce9"))
     check_train(Train(dataset="synthetic", name="café"))
+
+
+# --- what a change means when a run goes on ---
+
+
+def rules_of(options: type) -> dict[str, list[Rule]]:
+    """The rules that each option has; it should be one."""
+    hints = get_type_hints(options, include_extras=True)
+    rules = {}
+    for field in dataclasses.fields(options):
+        words = get_args(hints[field.name])
+        rules[field.name] = [word for word in words if isinstance(word, Rule)]
+    return rules
+
+
+def test_every_option_has_one_rule():
+    @dataclasses.dataclass(frozen=True)
+    class MadeUp(Train):
+        forgotten: int | None = None
+        torn: Annotated[int, Rule.RUN, Rule.FREE] = 0
+
+    def wrong(options: type) -> list[str]:
+        return [name for name, rules in rules_of(options).items() if len(rules) != 1]
+
+    assert wrong(Train) == []
+    assert wrong(MadeUp) == ["forgotten", "torn"]
+    by_rule = [fields_with(rule) for rule in Rule]
+    assert sorted(name for names in by_rule for name in names) == sorted(FIELDS)
+    assert sorted(fields_with(*Rule)) == sorted(FIELDS)
+
+
+def another_value(kind: object, value: object) -> object:
+    """A value of a type that is another one than this."""
+    if get_origin(kind) is Literal:
+        return next(choice for choice in get_args(kind) if choice != value)
+    if get_origin(kind) in (Union, UnionType):
+        return another_value(get_args(kind)[0], value)
+    if get_origin(kind) is tuple:
+        return (another_value(get_args(kind)[0], None),)
+    return not value if kind is bool else kind("7")
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_its_rule_says_what_a_changed_option_means(name, tmp_path, capsys):
+    options, found = Train(), settled(Train())
+    (tmp_path / "config.json").write_text(write_run(options, found))
+    value = another_value(types_of(Train)[name], getattr(options, name))
+    changed = dataclasses.replace(options, **{name: value})
+    if name in vars(found):  # where what is asked for is what is found
+        found = dataclasses.replace(found, **{name: value})
+
+    refusal = ""
+    try:
+        refuse_another_run(changed, found, tmp_path)
+    except UserError as error:
+        refusal = str(error)
+    report_changes(options, changed)
+    told = capsys.readouterr().out
+
+    (rule,) = rules_of(Train)[name]
+    begun = f"{tmp_path} holds a run with {name.replace('_', ' ')} "
+    assert refusal.startswith(begun) == (rule in (Rule.NETWORK, Rule.RUN))
+    assert bool(refusal) == (rule in (Rule.NETWORK, Rule.RUN))
+    before, now = getattr(options, name), getattr(changed, name)
+    line = f"Changed   {flag(name)} {before} → {now}, from here on\n"
+    assert told == (line if rule is Rule.TOLD else "")

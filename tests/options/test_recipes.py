@@ -8,7 +8,7 @@ import image_to_image_translation as script
 from pix2pix import preparation
 from pix2pix.command_line import parse
 from pix2pix.options.recipes import RECIPES, follow_recipe
-from pix2pix.options.saved import read_config
+from pix2pix.options.saved import read_options
 from pix2pix.options.train import Train
 from pix2pix.talk.errors import UserError
 
@@ -39,8 +39,8 @@ def test_a_run_remembers_what_its_recipe_was(small, capsys):
     crisp = dataclasses.replace(small, recipe="crisp-labels", generator_filters=5)
     folder = script.train(crisp).folder
     assert "Recipe    crisp-labels (paper and crisp: docs/QUALITY.md)" in capsys.readouterr().out
-    saved = read_config(folder / "config.json")
-    assert {name: saved[name] for name in CRISP} == CRISP
+    saved = read_options(folder / "config.json")
+    assert {name: getattr(saved, name) for name in CRISP} == CRISP
     where = ["--output", str(small.output), "--name", "synthetic"]
     _, options = parse(["train", *where])
     assert options.recipe == "crisp-labels"
