@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pix2pix.pictures.tiff_files import STARTS, orientation_of, read_pages
+from pix2pix.pictures.tiff_files import STARTS
+from pix2pix.pictures.tiff_pages import orientation_of, read_pages
 
 PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, GEO_KEYS, GEO_NUMBERS = 33550, 33922, 34264, 34735, 34736
 GEO_TEXTS = (34737, 42113)  # those of keys, and what stands for no data

@@ -18,6 +18,7 @@ from tifffile import PHOTOMETRIC
 from pix2pix.pictures import tiff_files
 from pix2pix.pictures.georeference import read_geo_tags
 from pix2pix.pictures.pixels import convert_channels, from_pixels, to_pixels
+from pix2pix.pictures.tiff_pages import orientation_of, read_pages
 from pix2pix.talk.errors import UserError, first_line
 from pix2pix.talk.files import replace_when_complete
 
@@ -117,7 +118,7 @@ def holds_measurements(path: Path) -> bool:
     with suppress(Exception), path.open("rb") as file:
         start = file.read(8)
         if start.startswith(tiff_files.STARTS):
-            pages = tiff_files.read_pages(file)
+            pages = read_pages(file)
             return len(pages) > 1 or tiff_files.is_measured(pages[0])
         return start.startswith(ARRAY_STARTS)
     return False
@@ -188,7 +189,7 @@ def decode_jpeg(file: BinaryIO) -> np.ndarray:
 
 def decode_tiff(file: BinaryIO) -> np.ndarray:
     """Decode a TIFF with tifffile; or with Pillow what only that decodes."""
-    pages = tiff_files.read_pages(file)
+    pages = read_pages(file)
     first = pages[0]
     if len(pages) == 1 and tiff_files.suits_pillow(first):
         with suppress(UnidentifiedImageError):
@@ -198,7 +199,7 @@ def decode_tiff(file: BinaryIO) -> np.ndarray:
     if len(pages) > 1 or not any(read_size(file)):  # else its pixels are counted already
         channels = first.samplesperpixel * first.imagedepth * len(pages)
         check_size(first.imagelength, first.imagewidth, channels)
-    return turn_upright(tiff_files.decode_pages(pages), tiff_files.orientation_of(first))
+    return turn_upright(tiff_files.decode_pages(pages), orientation_of(first))
 
 
 def decode_npy(file: IO[bytes]) -> np.ndarray:

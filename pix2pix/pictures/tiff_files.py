@@ -1,83 +1,47 @@
-"""What a TIFF means, which tifffile reads and writes: colours or measurements, and where they lie.
+"""What the numbers in a TIFF mean, which tifffile reads and writes: colours or measurements.
 
 The channels of a page are colours, perhaps with transparency, or measurements, such as the bands of
 a satellite; a stack of grey pages of one size is measured, too.
 """
 
-import importlib.util
-import logging
 from io import BytesIO
-from typing import BinaryIO
 
 import numpy as np
-import tifffile
-from tifffile import EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG, SAMPLEFORMAT, TiffFile, TiffPage
+from tifffile import (
+    COMPRESSION,
+    EXTRASAMPLE,
+    PHOTOMETRIC,
+    PLANARCONFIG,
+    SAMPLEFORMAT,
+    TiffPage,
+    imwrite,
+)
+
+from pix2pix.pictures.tiff_pages import GREY
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of a file; + is BigTIFF
-MOST_PAGES = 4096  # of a stack
+COLOURS = {  # how many channels each kind has
+    PHOTOMETRIC.MINISWHITE: 1,
+    PHOTOMETRIC.MINISBLACK: 1,
+    PHOTOMETRIC.PALETTE: 1,
+    PHOTOMETRIC.RGB: 3,
+    PHOTOMETRIC.YCBCR: 3,
+    PHOTOMETRIC.CIELAB: 3,
+    PHOTOMETRIC.SEPARATED: 4,
+}
+INK_SET, CMYK_INKS = 332, 1  # a tag, and a value of it
 
-GREY = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK)
-COLOURS = dict.fromkeys((*GREY, PHOTOMETRIC.PALETTE), 1)  # how many channels each kind has
-COLOURS |= {PHOTOMETRIC.RGB: 3, PHOTOMETRIC.YCBCR: 3, PHOTOMETRIC.CIELAB: 3}
-COLOURS |= {PHOTOMETRIC.SEPARATED: 4}
-ORIENTATION, INK_SET, CMYK_INKS = 274, 332, 1  # two tags, and a value of the second
-
-LOSSLESS = {5, 8, 32773, 32946, 34925, 50000}  # LZW, Deflate, PackBits, LZMA, Zstandard
-WITH_PILLOW = LOSSLESS | {1, 2, 3, 4, 6, 7}  # besides what is not compressed: CCITT, JPEG
-WITH_TIFFFILE = LOSSLESS | {1} if importlib.util.find_spec("imagecodecs") else {1}
+# CCITT, LZW, JPEG, Deflate, PackBits, LZMA and Zstandard. tifffile alone lacks most of them, and
+# imagecodecs is stricter with some: it refuses a last strip that has more rows than the picture.
+WITH_PILLOW = {2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000}
 DECODED_TO_RGB = {7, 34927, 50001}  # JPEG and WebP
 
-logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # it logs what it also raises
-
-# --- What a file holds ----------------------------------------------------------------------------
-
-
-def read_pages(file: BinaryIO) -> list[TiffPage]:
-    """Read the pages whose channels make a picture: the first, or all of a stack."""
-    file.seek(0)
-    tiff = TiffFile(file, is_lsm=False, is_ndpi=False, is_scanimage=False)  # whoever wrote it
-    if not tiff.pages:
-        raise ValueError("a TIFF without a page")
-    if not may_begin_stack(tiff.pages.first):
-        return [tiff.pages.first]
-    pages: list[TiffPage] = []
-    places = set()
-    for page in tiff.pages:
-        if page.offset in places:  # some chains bite their own tail
-            return pages
-        if len(pages) == MOST_PAGES:
-            raise ValueError(f"more than {MOST_PAGES:,} pages")
-        pages.append(page)
-        places.add(page.offset)
-        if describe_page(page) != describe_page(pages[0]):
-            return pages[:1]
-    file.seek(tiff.pages.next_page_offset)
-    if any(file.read(tiff.tiff.offsetsize)):  # there should be another page
-        raise ValueError("its list of pages is damaged or cut short")
-    return pages
-
-
-def may_begin_stack(page: TiffPage) -> bool:
-    """Tell whether a page is grey, and not a page of a scanned text, which has 1 bit."""
-    is_grey = page.photometric in GREY and page.samplesperpixel == 1
-    return is_grey and bits_of(page) >= 8 and not page.is_reduced
-
-
-def describe_page(page: TiffPage) -> tuple:
-    """Return what the pages of a stack have in common."""
-    size = page.imagelength, page.imagewidth, page.samplesperpixel, page.is_reduced
-    numbers = page.bitspersample, page.sampleformat, page.photometric, page.compression
-    return *size, *numbers, orientation_of(page)
+# --- What a page holds ----------------------------------------------------------------------------
 
 
 def bits_of(page: TiffPage) -> int:
     """Return how many bits a sample has, or the largest sample."""
     return int(np.max(page.bitspersample))
-
-
-def orientation_of(page: TiffPage) -> int:
-    """Return how a page is to be turned, as EXIF counts the ways."""
-    return page.tags.valueof(ORIENTATION, 1)
 
 
 def is_cmyk(page: TiffPage) -> bool:
@@ -102,19 +66,17 @@ def is_measured(page: TiffPage) -> bool:
 
 
 def suits_pillow(page: TiffPage) -> bool:
-    """Tell whether Pillow decodes a page in full that tifffile alone does not decode, or not as the
-    colours that are meant."""
-    if is_measured(page) or page.compression not in WITH_PILLOW:
+    """Tell whether Pillow is to decode a page: it knows it in full, and tifffile, at least without
+    imagecodecs, does not, or not the colours."""
+    bits, is_associated = bits_of(page), EXTRASAMPLE.ASSOCALPHA in page.extrasamples
+    if is_measured(page) or bits > 8 and (bits, page.samplesperpixel) != (16, 1):
         return False
-    is_associated = EXTRASAMPLE.ASSOCALPHA in page.extrasamples
     if page.planarconfig == PLANARCONFIG.SEPARATE and (page.samplesperpixel == 2 or is_associated):
         return False  # Pillow mistakes one plane for another
-    bits = bits_of(page)
-    if bits > 8 and (bits, page.samplesperpixel) != (16, 1):
-        return False
-    is_plain = bits % 8 == 0 and not is_associated
-    is_plain &= page.photometric not in (PHOTOMETRIC.PALETTE, PHOTOMETRIC.YCBCR)
-    return not is_plain or page.compression not in WITH_TIFFFILE
+    if page.compression != COMPRESSION.NONE:
+        return page.compression in WITH_PILLOW
+    is_plain = page.photometric in (*GREY, PHOTOMETRIC.RGB, PHOTOMETRIC.SEPARATED)
+    return not is_plain or bits < 8 or is_associated or page.imagedepth > 1
 
 
 # --- Decoding -------------------------------------------------------------------------------------
@@ -129,6 +91,8 @@ def decode_pages(pages: list[TiffPage]) -> np.ndarray:
         raise ValueError(f"YCbCr of {bits_of(first)} bits, which is not known here")
     if isinstance(first.bitspersample, tuple):
         raise ValueError(f"channels of different depth: {first.bitspersample} bits")
+    if first.imagedepth > 1:
+        raise ValueError(f"a volume of {first.imagedepth:,} slices")
     try:
         decoded = [decode_page(page) for page in pages]
     except (NotImplementedError, ValueError) as error:
@@ -192,7 +156,7 @@ def encode_tiff(
     channels, encoded = pixels.shape[2], BytesIO()
     is_colour = not as_measurements and channels <= 4 and pixels.dtype.kind == "u"
     surplus = channels - (3 if is_colour and channels >= 3 else 1)
-    tifffile.imwrite(
+    imwrite(
         encoded,
         pixels if channels > 1 else pixels[..., 0],
         photometric="rgb" if is_colour and channels >= 3 else "minisblack",

@@ -1,6 +1,7 @@
 """TIFFs of all kinds: odd depths, alpha, stacks, bands, georeferences."""
 
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from pix2pix.pictures import tiff_pages
 from pix2pix.pictures.picture_files import holds_measurements, read_picture, write_picture
 from pix2pix.talk.errors import UserError
 
@@ -256,6 +258,82 @@ def test_a_compression_without_its_decoder(tmp_path, monkeypatch):
     monkeypatch.setattr(tifffile.TiffPage, "asarray", lack)
     with pytest.raises(UserError, match=r"deep.tif: pip install imagecodecs to read it"):
         read_picture(tmp_path / "deep.tif")
+
+
+def test_a_volume_is_its_first_slice_or_refused(tmp_path):
+    volume = rng.integers(0, 256, (16, 32, 48), dtype=np.uint8)
+    options = {"photometric": "minisblack", "volumetric": True, "tile": (16, 16, 16)}
+    tifffile.imwrite(tmp_path / "volume.tif", volume, **options)
+    np.testing.assert_array_equal(read_picture(tmp_path / "volume.tif")[..., 0], volume[0])
+    tifffile.imwrite(tmp_path / "deep.tif", volume.astype(np.float32), **options)
+    with pytest.raises(UserError, match=r"deep.tif: .*\(a volume of 16 slices\)"):
+        read_picture(tmp_path / "deep.tif")
+
+
+# --- Damaged and hostile files ---
+
+PAGE = 2 + 9 * 12 + 4  # bytes that a page of `tiff` has
+
+
+def chain(*following: int | None) -> bytes:
+    """A TIFF of grey pages that share their pixels; of each, the number of the page behind it."""
+    whole, behind = tiff(9, 6, GREY.tobytes()), 8 + PAGE * len(following)
+    tags = whole[8 : 4 + PAGE].replace(struct.pack("<I", 8 + PAGE), struct.pack("<I", behind))
+    places = [0 if number is None else 8 + PAGE * number for number in following]
+    pages = b"".join(tags + struct.pack("<I", place) for place in places)
+    return whole[:8] + pages + whole[8 + PAGE :]
+
+
+def test_pages_that_bite_their_own_tail_end_there(tmp_path):
+    chains = {1: [0], 2: [1, 0], 3: [1, 2, 1], 4: [1, 2, 3, None], 150: [*range(1, 150), 0]}
+    for channels, following in chains.items():
+        (tmp_path / "chain.tif").write_bytes(chain(*following))
+        read = read_picture(tmp_path / "chain.tif")
+        np.testing.assert_array_equal(read, GREY[..., None].repeat(channels, -1))
+
+
+def test_pages_that_are_not_there_or_too_many_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiff_pages, "MOST_PAGES", 100)
+    for following, why in {
+        (10**6,): "its list of pages is damaged or cut short",
+        (1, 10**6): "its list of pages is damaged or cut short",
+        (*range(1, 101), None): "more than 100 pages",
+    }.items():
+        (tmp_path / "chain.tif").write_bytes(chain(*following))
+        with pytest.raises(UserError, match=rf"chain.tif: not a readable picture \({why}\)"):
+            read_picture(tmp_path / "chain.tif")
+        assert not holds_measurements(tmp_path / "chain.tif")
+
+
+def test_a_page_that_differs_ends_the_search_for_others(tmp_path):
+    data = bytearray(chain(1, 10**6))
+    data[8 + PAGE + 10] = 5  # pixels, the width of the second one
+    (tmp_path / "chain.tif").write_bytes(data)
+    np.testing.assert_array_equal(read_picture(tmp_path / "chain.tif")[..., 0], GREY)
+
+
+def test_tags_that_fill_the_memory_are_refused(tmp_path):
+    count, times = 10**6, 100  # strips, each time the tag says so
+    entry = struct.pack("<HHII", 273, 4, count, 8)
+    head = struct.pack("<4sI", b"II*\0", 8 + 4 * count) + bytes(4 * count)
+    (tmp_path / "tags.tif").write_bytes(head + struct.pack("<H", times) + entry * times + bytes(4))
+    with pytest.raises(UserError, match=r"tags.tif: .*\(a page with more than .* bytes of tags\)"):
+        read_picture(tmp_path / "tags.tif")
+    assert not holds_measurements(tmp_path / "tags.tif")
+
+
+def test_a_size_that_is_not_true_is_refused_before_it_takes_memory(tmp_path):
+    numbers = {"_258": (16,) * 3, "_262": (2,), "_277": (3,)}
+    for name, bits in (("deep.tif", numbers), ("grey.tif", {"_258": (64,)})):
+        (tmp_path / name).write_bytes(tiff(65_000, 60_000, GREY.tobytes(), **bits))
+        with pytest.raises(UserError, match=rf"{name}: .*(60,000×65,000|3,900,000,000) pixels"):
+            read_picture(tmp_path / name)
+
+
+def test_a_strip_with_too_many_rows_is_cut(tmp_path):
+    data = zlib.compress(GREY.tobytes() + bytes(18))
+    (tmp_path / "long.tif").write_bytes(tiff(9, 6, data, _259=(8,)))
+    np.testing.assert_array_equal(read_picture(tmp_path / "long.tif")[..., 0], GREY)
 
 
 # --- Georeference ---
