@@ -71,6 +71,9 @@ def export(options: Export) -> None:
 
     import image_to_image_translation as script
     from pix2pix.options.train import Train
+    from pix2pix.pictures.pixels import Kind
+    from pix2pix.pictures.sides import PHOTOS
+    from pix2pix.preparation import conclude
 
     script.with_fast_layers = lambda network: network  # which are for processors
     config = Train(
@@ -78,16 +81,15 @@ def export(options: Export) -> None:
         generator_filters=options.filters,
         discriminator_filters=options.filters,
         precision=options.precision,
-        source_channels=3,
-        target_channels=3,
     )
-    state = script.new_state(config)
-    for layer in script.dropout_layers(state.generator):
+    found = conclude(config, [(Kind(channels=3, bits=8),) * 2], [PHOTOS] * 2)
+    training = script.Training(config, found)
+    for layer in script.dropout_layers(training.generator):
         layer.rate = 0
 
     @tf.function(autograph=False, jit_compile=True)
     def step(source: tf.Tensor, target: tf.Tensor) -> list[tf.Tensor]:
-        losses = script.train_step.python_function(state, source, target, config)
+        losses = script.train_step.python_function(training, source, target)
         return list(losses.values())
 
     pair = [tf.constant(picture) for picture in draw_pair(options.image_size)]
@@ -96,7 +98,7 @@ def export(options: Export) -> None:
     (options.folder / "step.mlir").write_text(program)
 
     # The program takes the pair and these variables, and returns the losses and those that change.
-    by_handle = {id(v.handle): v for v in all_variables(script, state)}
+    by_handle = {id(v.handle): v for v in [*training.variables, *training.noise]}
     variables = [by_handle[id(h)] for h in step.get_concrete_function(*pair).captured_inputs]
     kinds = [describe(variable.numpy(), variable.dtype.name) for variable in variables]
     for variable, value in zip(variables, draw(kinds), strict=True):
@@ -111,12 +113,6 @@ def export(options: Export) -> None:
     (options.folder / "step.json").write_text(json.dumps(facts))
     size = (options.folder / "step.mlir").stat().st_size
     print(f"{options.folder}: step.mlir, {size / 1e6:.1f} MB, and step.json")
-
-
-def all_variables(script, state) -> list:
-    """The variables of a training and its noise."""
-    noise = [layer.seed_generator.state.value for layer in script.dropout_layers(state.generator)]
-    return [*script.variables_of(state), *noise]
 
 
 def size_of(value: np.ndarray) -> float:
