@@ -1,9 +1,10 @@
 """Checkpoints as files: written whole, read in spite of damage, and those of older versions too."""
 
 import os
+import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import tensorflow as tf
 from pix2pix.talk.errors import UserError, first_line
 from pix2pix.talk.lines import say
 
+Shape = tuple[int, ...]
 Parts = dict[str, Any]  # of a training, by their names in a checkpoint
 FAILED = (tf.errors.OpError, IndexError, ValueError, AssertionError)  # by restoring
-WEIGHTS = "{}_optimizer/_trainable_variables/{}/"  # of a network: where a checkpoint has each
+SAVED_WEIGHT = re.compile(r"(\w+)_optimizer/_trainable_variables/\d+/")  # where a checkpoint has it
+SCALED = "/dynamic_scale/"  # in the names of what scales losses in float16
 SHAPES_SHOWN = 3
 
 
@@ -130,31 +133,38 @@ def is_sound(path: Path) -> bool:
 
 
 def other_networks_error(parts: Parts, path: Path) -> UserError:
-    """Return the error for a checkpoint that is sound, but of networks with other weights."""
+    """Return the error for a checkpoint that is sound, but not of these networks."""
     shapes = {name: tuple(shape) for name, shape in tf.train.list_variables(str(path))}
-    saved: dict[str, Counter] = {}
-    ours: dict[str, Counter] = {}
+    saved = {name: Counter[Shape]() for name in networks_of(parts)}
+    for key, shape in shapes.items():
+        if match := SAVED_WEIGHT.match(key):
+            saved.setdefault(match[1], Counter())[shape] += 1
     differences = []
-    for name in shapes:
-        network = name.partition("_optimizer/")[0]
-        if name.startswith(WEIGHTS.format(network, "").rstrip("/")):
-            saved.setdefault(network, Counter())[shapes[name]] += 1
-    for name, part in parts.items():
-        if f"{name}_optimizer" in parts and isinstance(part, keras.Model):
-            ours[name] = Counter(tuple(weight.shape) for weight in part.trainable_variables)
-    for name in {**saved, **ours}:
-        theirs, own = saved.get(name, Counter()), ours.get(name, Counter())
+    for name, theirs in saved.items():
+        weights = parts[name].trainable_variables if name in parts else []
+        own = Counter(tuple(weight.shape) for weight in weights)
         if theirs != own:
             has, lacks = describe_shapes(theirs - own), describe_shapes(own - theirs)
-            differences.append(f"its {name} has {has} that this one lacks, and not {lacks}")
-    what = "; ".join(differences) or "it has other parts than the script now trains"
+            differences.append(
+                f"its {name} has {has} that the script's lacks, and lacks {lacks} that that has"
+            )
+    was_scaled = any(SCALED in key for key in shapes)
+    is_scaled = isinstance(parts["generator_optimizer"], keras.optimizers.LossScaleOptimizer)
+    if not differences and was_scaled != is_scaled:
+        differences = [f"it was{'' if was_scaled else ' not'} trained with --precision float16"]
+    what = "; ".join(differences) or "other things were trained"
     return UserError(
-        f"{path}: is of other networks: {what}. Nothing was changed. Take back what was edited, or "
-        "begin a new run with --name."
+        f"{path}: cannot be gone on with: {what}. Nothing was changed. Go on with what it was "
+        "trained with, or begin a new run with --name."
     )
 
 
-def describe_shapes(shapes: Counter[Sequence[int]]) -> str:
+def networks_of(parts: Parts) -> list[str]:
+    """Name the networks among the parts of a training, by the optimizers that they have."""
+    return [name for name in parts if f"{name}_optimizer" in parts]
+
+
+def describe_shapes(shapes: Counter[Shape]) -> str:
     """List the shapes of some weights: `2 weights (4×4×3×64, 64)`."""
     if not shapes:
         return "0 weights"
