@@ -17,7 +17,13 @@ from pix2pix.options.train import Train, places_of_run
 from pix2pix.pairs.tasks import Task
 from pix2pix.pictures.pixels import Kind, to_values
 from pix2pix.preparation import check_options, task_of
-from pix2pix.runs.generator_file import check_archive, check_weights, read_example, read_weights
+from pix2pix.runs.generator_file import (
+    check_archive,
+    check_weights,
+    extract_weights,
+    read_example,
+    read_weights,
+)
 from pix2pix.talk.errors import UserError, first_line
 
 
@@ -70,20 +76,20 @@ def find_generator(run: Path) -> Path:
 def open_run(run: Path) -> TrainedRun:
     """Open a run or a generator.keras; no option has to be given again.
 
-    The file may be a stranger's. So its network is built here, of its options, and from the file
-    come nothing but numbers: what it says of a network is not read."""
+    The file may be a stranger's. So its network is built here, of its options, and nothing but
+    numbers comes from the file: what it says of a network is not read."""
     file = find_generator(run)
     try:
         with zipfile.ZipFile(file) as archive:
             check_archive(archive, file.stat().st_size)
             options, found, step = read_run(zipfile.Path(archive, "run.json"))
             check_settings(options, found)
-            with compute_in("float32"):
-                with tf.Graph().as_default():  # where weights take no memory, however many
-                    check_weights(archive, build_generator(options, found))
-                generator = build_generator(options, found)
-            read_weights(archive, generator)
             example = read_example(archive, (1, *options.picture_size, found.source_channels))
+            with extract_weights(archive) as weights, compute_in("float32"):
+                with tf.Graph().as_default():  # where weights take no memory, however many
+                    check_weights(weights, build_generator(options, found))
+                generator = build_generator(options, found)
+                read_weights(weights, generator)
     except Exception as error:  # Keras, HDF5 and zipfile raise a dozen kinds
         raise UserError(f"{file}: not a sound generator.keras ({first_line(error)}).") from error
     generator.trainable = False  # so that batch normalisation stays as it is even with dropout on

@@ -125,6 +125,7 @@ def side_from_saved(saved: dict, channels: int) -> Side:
         and len(ranges) in (0, 1, channels)
         and all(-LARGEST < low < high < LARGEST for low, high in ranges)
         and (not parts or sum(part.channels for part in parts) == channels)
+        and all(part.channels > 0 for part in parts)
     )
     if not sound:
         raise ValueError(f"{saved} does not say what pictures of {channels} channels mean")

@@ -3,8 +3,14 @@
 import dataclasses
 import io
 import json
+import math
+import re
+import resource
 import shutil
+import time
 import zipfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -13,20 +19,28 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import copying, make_picture, make_run, pixels_of
-from helpers import translate
+from helpers import translate, written
 from keras import layers
 
 import image_to_image_translation as script
-from pix2pix.commands.archive_checks import NETWORK, WEIGHTS
-from pix2pix.commands.export.command import export
-from pix2pix.commands.open_run import open_run
-from pix2pix.options.commands import Export
+from pix2pix.commands.open_run import TrainedRun, open_run
+from pix2pix.options.found import Found
+from pix2pix.options.saved import read_run
+from pix2pix.options.train import Train
+from pix2pix.runs.generator_file import EXAMPLE, RUN, WEIGHTS
 from pix2pix.talk.errors import UserError
+
+NETWORK = "config.json"  # within a generator.keras: the network, as Keras describes it
 
 
 @pytest.fixture
 def copy(small, tmp_path):
     return make_run(tmp_path / "copy", small, copying())
+
+
+@pytest.fixture
+def run(small, tmp_path):
+    return make_run(tmp_path / "run", small)
 
 
 def test_a_generator_alone_is_as_good_as_its_run(copy, tmp_path):
@@ -103,11 +117,18 @@ def refused(run: Path) -> str:
     return str(refusal.value)
 
 
-def replace_member(run: Path, name: str, content: bytes | None) -> None:
-    """Put other content, compressed, into a generator.keras; or leave the member out."""
+def members_of(run: Path) -> dict[str, bytes]:
+    """What a generator.keras holds, by name."""
     with zipfile.ZipFile(run / "generator.keras") as archive:
-        members = {member: archive.read(member) for member in archive.namelist()}
-    with zipfile.ZipFile(run / "generator.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def replace_member(
+    run: Path, name: str, content: bytes | None, compression: int = zipfile.ZIP_DEFLATED
+) -> None:
+    """Put other content, compressed, into a generator.keras; or leave the member out."""
+    members = members_of(run)
+    with zipfile.ZipFile(run / "generator.keras", "w", compression) as archive:
         for member, ours in members.items():
             if member != name:
                 archive.writestr(member, ours)
@@ -121,20 +142,114 @@ def as_npy(array: np.ndarray, **options) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("name", ["run.json", "example.npy", NETWORK, WEIGHTS])
-def test_a_bomb_or_a_missing_part_is_refused(copy, name):
-    replace_member(copy, name, bytes(2**26))
-    size = (copy / "generator.keras").stat().st_size
-    assert size < 2**18
-    assert f"its {size:,} bytes would become 67," in refused(copy)
-    replace_member(copy, name, None)
-    assert name in refused(copy)
+def generated(trained: TrainedRun) -> np.ndarray:
+    """What a run makes of its example."""
+    return script.generate(trained.generator, trained.example).numpy()
 
 
-@pytest.mark.parametrize(("name", "size"), [("run.json", 2**20 + 1), (NETWORK, 2**20 + 1)])
-def test_a_text_that_is_endless_is_refused(copy, name, size):
-    replace_member(copy, name, np.random.default_rng(0).bytes(size))
-    assert "has more than 1,048,576 bytes" in refused(copy)
+TRACES = []  # of a trap that was sprung
+
+
+@keras.saving.register_keras_serializable("tests", "trap")
+def trap(*words: str) -> None:
+    TRACES.append(words)
+
+
+def set_trap(run: Path, function: str, *words: str) -> None:
+    """Let the description of a network call a function while Keras makes the network of it."""
+    network = json.loads(members_of(run)[NETWORK])
+    first = network["config"]["layers"][0]
+    history = {"dtype": "float32", "keras_history": [first["name"], 0, 0]}
+    config = {"shape": first["config"]["batch_shape"], **history}
+    tensor = {"class_name": "__keras_tensor__", "config": config}
+    branch = {"module": "keras", "class_name": "function", "config": function}
+    branch["registered_name"] = function
+    operation = {
+        "module": "keras.src.ops.core",
+        "class_name": "Switch",
+        "config": {"name": "switch"},
+        "registered_name": "Switch",
+        "name": "switch",
+        "inbound_nodes": [{"args": [tensor, [branch], *words], "kwargs": {}}],
+    }
+    network["config"]["layers"].append(operation)
+    replace_member(run, NETWORK, json.dumps(network).encode())
+
+
+def test_no_function_that_a_file_names_is_called(run):
+    expected = generated(open_run(run))
+    set_trap(run, "tests>trap", "sprung")
+    TRACES.clear()
+    np.testing.assert_array_equal(generated(open_run(run)), expected)
+    assert TRACES == []
+    with suppress(Exception):  # Keras calls it, as it would in any older version of this program
+        keras.saving.load_model(run / "generator.keras")
+    assert TRACES[:1] == [("sprung",)]
+
+
+@pytest.mark.parametrize("function", ["utils.get_file", "config.set_floatx"])
+def test_no_function_of_keras_runs_or_writes(run, tmp_path, function):
+    (tmp_path / "theirs").write_text("of an attacker")
+    words = [str(tmp_path / "mine"), f"file://{tmp_path}/theirs"]
+    set_trap(run, function, *(words if function == "utils.get_file" else ["float64"]))
+    before = written(tmp_path)
+    open_run(run)
+    assert written(tmp_path) == before
+    assert keras.config.floatx() == "float32"
+
+
+def test_whatever_a_file_says_of_its_network_is_not_read(small, run, tmp_path):
+    expected = generated(open_run(run))
+    source = keras.Input((32, 32, 3))
+    code = keras.Model(source, layers.Lambda(lambda x: 1 / 0, output_shape=(32, 32, 3))(source))
+    code.save(tmp_path / "code.keras")
+    with zipfile.ZipFile(tmp_path / "code.keras") as archive:
+        described = archive.read(NETWORK)
+    assert b"Lambda" in described
+    for description in (described, b"no JSON", None):
+        replace_member(run, NETWORK, description)
+        np.testing.assert_array_equal(generated(open_run(run)), expected)
+
+
+@pytest.mark.parametrize("name", [RUN, EXAMPLE, NETWORK, WEIGHTS, "other"])
+def test_a_bomb_is_refused(run, name):
+    replace_member(run, name, bytes(2**26))
+    size = (run / "generator.keras").stat().st_size
+    assert size < 2**19
+    assert f"its {size:,} bytes would become 67," in refused(run)
+
+
+@pytest.mark.parametrize("name", [RUN, EXAMPLE, WEIGHTS])
+def test_a_missing_part_is_refused(run, name):
+    replace_member(run, name, None)
+    assert name in refused(run)
+
+
+def test_a_text_that_is_endless_is_refused(run):
+    replace_member(run, RUN, np.random.default_rng(0).bytes(2**20 + 1))
+    assert "has more than 1,048,576 bytes" in refused(run)
+
+
+def test_two_files_of_one_name_are_refused(run):
+    with (
+        pytest.warns(UserWarning, match="Duplicate"),
+        zipfile.ZipFile(run / "generator.keras", "a") as archive,
+    ):
+        archive.writestr(RUN, "{}")
+    assert "it holds two files of one name" in refused(run)
+
+
+def test_names_without_end_are_refused_at_once(run):
+    replace_member(run, 30_000 * "a/", b"")
+    begun = time.perf_counter()
+    assert "the names of the files in it have 60,0" in refused(run)
+    assert time.perf_counter() - begun < 1
+
+
+def test_an_unusual_compression_is_refused(run):
+    with zipfile.ZipFile(run / "generator.keras", "a") as archive:
+        archive.writestr("odd", b"", zipfile.ZIP_LZMA)  # which may ask for 4 GB to begin with
+    assert "it is compressed by neither deflate nor nothing" in refused(run)
 
 
 @pytest.mark.parametrize(
@@ -146,113 +261,217 @@ def test_a_text_that_is_endless_is_refused(copy, name, size):
         as_npy(np.full((1, 32, 32, 3), np.nan, np.float32)),
         as_npy(np.array([print]), allow_pickle=True),
         as_npy(np.zeros((1, 32, 32, 3), np.float32))[:-1],
+        as_npy(np.zeros(9, np.float32)).replace(b"(9,)", b"(999999999999,)"),
         b"",
     ],
 )
-def test_an_example_that_is_no_source_is_refused(copy, content):
-    replace_member(copy, "example.npy", content)
-    refused(copy)
+def test_an_example_that_is_no_source_is_refused(run, content):
+    replace_member(run, EXAMPLE, content)
+    refused(run)
 
 
-def with_layers(small, folder: Path, *between: layers.Layer, size: int = 32, channels: int = 3):
-    """A run of a network of some layers."""
-    x = source = keras.Input((size, size, channels), name="source")
-    for layer in between:
-        x = layer(x)
-    return make_run(folder, small, keras.Model(source, layers.Identity(name="generated")(x)))
+# --- Its weights ---
 
 
-def test_a_network_only_computes(small, tmp_path):
-    code = layers.Lambda(lambda x: x, output_shape=(32, 32, 3))
-    assert "Lambda is no layer that only computes" in refused(
-        with_layers(small, tmp_path / "code", code)
-    )
-    run = make_run(tmp_path / "words", small, copying())
-    with zipfile.ZipFile(run / "generator.keras") as archive:
-        network = json.loads(archive.read(NETWORK))
-    for module, name in (
-        ("keras.layers", "StringLookup"),  # reads its words from any file
-        ("keras.layers", "TFSMLayer"),
-        ("keras.utils", "get_file"),
-        ("keras", "utils.get_file"),
-        ("builtins", "function"),
-        ("os", "system"),
-        (None, "__lambda__"),
-    ):
-        network["config"]["layers"][1] |= {"module": module, "class_name": name}
-        replace_member(run, NETWORK, json.dumps(network).encode())
-        assert f"{name} is no layer that only computes" in refused(run)
+def change_weights(run: Path, change: Callable[[h5py.File], None]) -> None:
+    """Change the file of weights in a generator.keras."""
+    content = io.BytesIO(members_of(run)[WEIGHTS])
+    with h5py.File(content, "a") as weights:
+        change(weights)
+    replace_member(run, WEIGHTS, content.getvalue(), zipfile.ZIP_STORED)
 
 
-def test_layers_of_other_kinds_that_compute_are_welcome(small, tmp_path):
-    kinds = layers.PReLU(), layers.Conv2D(3, 3, padding="same"), layers.SpatialDropout2D(0.5)
-    run = with_layers(small, tmp_path / "run", *kinds)
-    assert len(open_run(run).generator.layers) == 5
+def arrays_in(weights: h5py.File) -> list[h5py.Dataset]:
+    """All arrays in a file, the largest first."""
+    items = []
+    weights.visititems(lambda _, item: items.append(item))
+    arrays = [item for item in items if isinstance(item, h5py.Dataset)]
+    return sorted(arrays, key=lambda array: -array.size)
 
 
-@pytest.mark.parametrize(("size", "channels"), [(64, 3), (32, 1), (32, 4)])
-def test_a_network_with_other_inputs_than_its_options_say(small, tmp_path, size, channels):
-    run = with_layers(small, tmp_path / "run", size=size, channels=channels)
-    wrong = f"it should be (32, 32, 3), but its network has ({size}, {size}, {channels})"
-    assert f"run.json: with image_size and source_channels {wrong}" in refused(run)
+def put(weights: h5py.File, change: Callable[[np.ndarray], np.ndarray] | None) -> None:
+    """Put another array in the place of the largest, or none."""
+    array = arrays_in(weights)[0]
+    name, value = array.name, array[()]
+    del weights[name]
+    if change:
+        weights[name] = change(value)
 
 
-def test_a_network_with_other_outputs_than_its_options_say(small, tmp_path):
-    run = with_layers(small, tmp_path / "run", layers.Conv2D(1, 1))
-    assert "target_channels it should be (32, 32, 3), but its network has (32, 32, 1)" in (
-        refused(run)
-    )
+def nan_at_the_end(value: np.ndarray) -> np.ndarray:
+    value.flat[-1] = np.nan
+    return value
 
 
-def test_a_network_that_would_take_gigabytes(small, tmp_path):
-    run = with_layers(small, tmp_path / "run", layers.Conv2D(7, 1), layers.Conv2D(3, 1))
-    with zipfile.ZipFile(run / "generator.keras") as archive:
-        network = archive.read(NETWORK).decode()
-    huge = network.replace('"filters": 7', '"filters": 2000000000').replace(" 7]", " 2000000000]")
-    replace_member(run, NETWORK, huge.encode())
-    assert "its network has 14,000,000,003 weights, but model.weights.h5 52" in refused(run)
-    padded = layers.ZeroPadding2D(400), layers.Cropping2D(400)
-    run = with_layers(small, tmp_path / "padded", *padded)
-    assert "zero_padding2d" in refused(run)
+WRONG_WEIGHTS = {
+    "too few": (lambda file: put(file, None), r"1 \(16,384 numbers\) are missing, and 0 "),
+    "too many": (
+        lambda file: file.create_dataset("odd", data=np.zeros((2, 9), np.float32)),
+        r"0 \(0 numbers\) are missing, and 1 \(18 numbers\) are too many",
+    ),
+    "of another shape": (
+        lambda file: put(file, lambda value: value[..., :-1]),
+        r"1 \(16,384 numbers\) are missing, and 1 \(15,872 numbers\) are too many",
+    ),
+    "as many, but turned round": (
+        lambda file: put(file, lambda value: value.T),
+        r"1 \(16,384 numbers\) are missing, and 1 \(16,384 numbers\) are too many",
+    ),
+    "elsewhere in the file": (lambda file: file.move(arrays_in(file)[0].name, "odd"), ""),
+    "all elsewhere in the file": (lambda file: file.move("layers", "odd"), ""),
+    "not finite": (
+        lambda file: put(file, nan_at_the_end),
+        "kernel is not where it should be, or not finite",
+    ),
+    "text": (
+        lambda file: put(file, lambda value: value.astype("S9")),
+        "does not lie there number by number",
+    ),
+}
 
 
-@pytest.mark.parametrize("kind", ["link", "external", "vast"])
-def test_weights_lie_in_their_file(small, tmp_path, kind):
-    run = with_layers(small, tmp_path / "run", layers.Conv2D(3, 1, name="c"))
-    with zipfile.ZipFile(run / "generator.keras") as archive:
-        (tmp_path / "w.h5").write_bytes(archive.read(WEIGHTS))
-    with h5py.File(tmp_path / "w.h5", "a") as weights:
-        if kind == "link":
-            weights["odd"] = h5py.ExternalLink("/etc/passwd", "/")
-        elif kind == "external":
-            weights.create_dataset("odd", (8,), "u1", external=[("/etc/passwd", 0, 8)])
-        else:
-            weights.create_dataset("odd", (2**31,), "f4", chunks=(2**20,), compression="gzip")
-    replace_member(run, WEIGHTS, (tmp_path / "w.h5").read_bytes())
-    assert f"{WEIGHTS}: " in refused(run)
-    assert ("do not fit into it" if kind == "vast" else "odd lies elsewhere") in refused(run)
+@pytest.mark.parametrize("kind", WRONG_WEIGHTS)
+def test_weights_of_another_network_are_refused(run, kind):
+    change, said = WRONG_WEIGHTS[kind]
+    change_weights(run, change)
+    assert re.search(said, refused(run))
 
 
-def test_two_files_of_one_name_are_refused(copy):
-    with (
-        pytest.warns(UserWarning, match="Duplicate"),
-        zipfile.ZipFile(copy / "generator.keras", "a") as archive,
-    ):
-        archive.writestr("run.json", "{}")
-    assert "it holds two files of one name" in refused(copy)
+def create_virtual(weights: h5py.File) -> None:
+    layout = h5py.VirtualLayout((8,), "u1")
+    layout[:] = h5py.VirtualSource("/etc/passwd", "/", (8,))
+    weights.create_virtual_dataset("odd", layout)
+
+
+ELSEWHERE = {
+    "external link": lambda file: file.update(odd=h5py.ExternalLink("/etc/passwd", "/")),
+    "soft link": lambda file: file.update(odd=h5py.SoftLink("/layers")),
+    "external array": lambda file: file.create_dataset(
+        "odd", (8,), "u1", external=[("/etc/passwd", 0, 8)]
+    ),
+    "virtual array": create_virtual,
+}
+
+
+@pytest.mark.parametrize("kind", ELSEWHERE)
+def test_weights_lie_in_their_file(run, kind):
+    change_weights(run, ELSEWHERE[kind])
+    assert re.search(rf"{WEIGHTS}: /?odd lies elsewhere", refused(run))
+
+
+def in_an_endless_row(weights: h5py.File) -> None:
+    group = weights
+    for _ in range(10_001):
+        group = group.create_group("g")
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        *({"generator_filters": 1024}, {"normalization": "none"}),
-        *({"upsampling": "resize"}, {"padding": "reflect"}),
+        lambda file: file.update(odd=file["/"]),
+        lambda file: [file.create_group(f"{k}") for k in range(10_001)],
+        in_an_endless_row,
+    ],
+    ids=["a circle", "many", "an endless row"],
+)
+def test_groups_without_end_are_refused(run, change):
+    change_weights(run, change)
+    assert "there are more than 10,000 groups and arrays" in refused(run)
+
+
+# --- Its options ---
+
+
+def change_run(run: Path, found: dict | None = None, **options) -> tuple[Train, Found]:
+    """Change what a generator.keras says of its run; what it says now."""
+    saved = json.loads(members_of(run)[RUN]) | options
+    saved["found"] |= found or {}
+    replace_member(run, RUN, json.dumps(saved).encode())
+    with zipfile.ZipFile(run / "generator.keras") as archive:
+        return read_run(zipfile.Path(archive, RUN))[:2]
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        *(({"generator_filters": 8}, {}), ({"generator_filters": 1024}, {})),
+        *(({"normalization": "none"}, {}), ({"normalization": "batch", "batch_size": 2}, {})),
+        *(({"upsampling": "resize"}, {}), ({}, {"depth": 4}), ({}, {"target_channels": 1})),
     ],
 )
-def test_an_export_is_of_the_network_in_the_file(small, tmp_path, change):
-    run = make_run(tmp_path / "run", small)
-    with zipfile.ZipFile(run / "generator.keras") as archive:
-        settings = json.loads(archive.read("run.json"))
-    replace_member(run, "run.json", json.dumps(settings | change).encode())
-    with pytest.raises(UserError, match="its options make another network than it has"):
-        export(Export(run, ("keras",)))
+def test_options_of_another_network_are_refused(run, options, found):
+    change_run(run, found, **options)
+    assert "of the weights that the options make, " in refused(run)
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [({"image_size": 64}, {}), ({}, {"source_channels": 1}), ({}, {"source_channels": 4})],
+)
+def test_options_of_other_sources_are_refused(run, options, found):
+    change_run(run, found, **options)
+    assert f"{EXAMPLE}: " in refused(run)
+
+
+@pytest.mark.parametrize(
+    ("options", "found", "said"),
+    [
+        ({"generator_filters": 2**30}, {}, "--generator-filters must be a whole number from 1 to"),
+        ({"image_size": "99999x99999"}, {}, "--image-size must be at most 8192 on each side"),
+        ({"image_size": "32x"}, {}, "--image-size must be SIZE or HEIGHTxWIDTH, from 32 on"),
+        ({"task": "superb"}, {}, "--task must be one of pairs, "),
+        ({"task": "colorize"}, {}, "--direction must be AtoB with this --task"),
+        ({"task": "colorize"}, {"direction": "AtoB"}, r"are \[3, 3\], but \[1, 3\] with this"),
+        ({}, {"depth": 40}, "--depth must be at least 2 and at most how often"),
+        ({}, {"target_channels": 10**9}, "target_channels must be a number of channels"),
+        ({}, {"target_bits": None}, "target_bits is missing"),
+        ({}, {"source": {"parts": [["a", 5], ["b", -2]]}}, "source must say what its"),
+        ({"config": {"class_name": "Lambda"}, "odd": 1}, {}, "odd is no option of this program"),
+    ],
+)
+def test_options_that_no_run_can_have_are_refused(run, options, found, said):
+    saved = json.loads(members_of(run)[RUN]) | options
+    saved["found"] |= found
+    replace_member(run, RUN, json.dumps(saved).encode())
+    assert re.search(said, refused(run))
+
+
+def declare_weights(run: Path, options: Train, found: Found, in_pieces: bool) -> bytes:
+    """A file of all weights that options make, in which none has a byte."""
+    with tf.Graph().as_default():
+        shapes = [tuple(weight.shape) for weight in script.build_generator(options, found).weights]
+    assert 4 * sum(map(math.prod, shapes)) > 10**10
+    content, how = io.BytesIO(), {"chunks": True, "compression": "gzip"} if in_pieces else {}
+    with h5py.File(content, "w") as weights:
+        for k, shape in enumerate(shapes):
+            weights.create_dataset(f"layers/{k}/vars/0", shape, "f4", **how)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["other weights", "no bytes", "in pieces"])
+def test_networks_beyond_the_memory_are_refused_before_they_take_it(run, kind):
+    options, found = change_run(run, {"depth": 5}, generator_filters=1024, image_size=32)
+    if kind != "other weights":
+        replace_member(run, WEIGHTS, declare_weights(run, options, found, kind == "in pieces"))
+    assert (run / "generator.keras").stat().st_size < 2**20
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in kB
+    said = refused(run)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10**6
+    if kind == "other weights":
+        assert "of the weights that the options make" in said
+    else:
+        assert "does not lie there number by number" in said
+
+
+def test_several_weights_in_one_place_are_refused(run):
+    content = io.BytesIO()
+    with h5py.File(io.BytesIO(members_of(run)[WEIGHTS])) as ours, h5py.File(content, "w") as theirs:
+        largest, *others = arrays_in(ours)
+        theirs[largest.name] = largest[()]
+        place = theirs[largest.name].id.get_offset()
+        for array in others:
+            theirs.create_dataset(array.name, array.shape, "f4")
+    nowhere = rb"(?<=\x03\x01)" + 8 * b"\xff"  # in the head of an array that was never written
+    overlapping = re.sub(nowhere, re.escape(place.to_bytes(8, "little")), content.getvalue())
+    replace_member(run, WEIGHTS, overlapping, zipfile.ZIP_STORED)
+    assert re.search(r"its arrays have \d+,... bytes, more than it has itself", refused(run))
