@@ -510,11 +510,11 @@ def test_a_picture_that_takes_more_memory_than_there_is_is_skipped(
 ):
     config = small_task(small, "super-resolve", scale=2)
     run = make_run(tmp_path / "run", config)
-    for name, height in (("1", 64), ("2", 65)):
+    for name, height in (("1", 64), ("2", 6400)):
         make_picture(tmp_path / f"in/{name}.png", height, 64)
-    monkeypatch.setattr(picture_files, "memory_size", lambda: 64 * 64 * (3 + 4 * 3 * 4))
+    monkeypatch.setattr(picture_files, "memory_size", lambda: 64 * 64 * 1000)
     with pytest.raises(UserError, match="1 could not be translated"):
         translate(run, tmp_path / "in", output=tmp_path / "out", max_pixels=10**9)
-    said = "2.png: has 4,160 pixels; translating it takes about 0.0 GB, and this machine has 0.0."
+    said = "2.png: has 409,600 pixels; translating it takes about 0.1 GB, and this machine has 0.0."
     assert f"{said} Translate parts of it." in capsys.readouterr().out
     assert written(tmp_path / "out") == {"1.png"}
