@@ -136,13 +136,102 @@ def test_a_run_goes_on_from_before_the_damage_as_if_nothing_had_been(small, fini
     assert ours == theirs
 
 
-def test_when_every_checkpoint_is_damaged_nothing_is_overwritten(small, finished):
-    for index in finished.glob("*.index"):
-        index.write_bytes(b"")
-    before = sorted(path.name for path in finished.iterdir())
+def contents(folder) -> dict[str, bytes]:
+    """The files of a folder, and what is in them."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("suffix", ["index", "data-00000-of-00001"])
+def test_when_every_checkpoint_is_damaged_nothing_is_changed(small, finished, capsys, suffix):
+    for file in finished.glob(f"*.{suffix}"):
+        file.write_bytes(b"")
+    before = contents(finished)
+    capsys.readouterr()
     with pytest.raises(UserError, match="no checkpoint can be read.*--name"):
         script.train(dataclasses.replace(small, steps=6))
-    assert sorted(path.name for path in finished.iterdir()) == before
+    assert contents(finished) == before
+    assert "damaged" not in capsys.readouterr().out
+
+
+def more_filters(x, filters, use_bias, options, downsample=script.downsample):
+    return downsample(x, filters + 1, use_bias, options)
+
+
+def one_more_layer(x, filters, use_bias, options, downsample=script.downsample):
+    return keras.layers.Dense(filters)(downsample(x, filters, use_bias, options))
+
+
+def more_noise(x, filters, use_bias, options, downsample=script.downsample):
+    return keras.layers.Dropout(0.1)(downsample(x, filters, use_bias, options))
+
+
+OF_OTHER_NETWORKS = "ckpt-4 is of other networks than the script's: its generator "
+
+
+@pytest.mark.parametrize(
+    ("edited", "edit", "said"),
+    [
+        (
+            "downsample",
+            more_filters,
+            f"{OF_OTHER_NETWORKS}has 16 weights (4×4×3×4, 4×4×4×8, 4×4×32×32, …) that the "
+            "script's lacks, and lacks 16 weights (4×4×3×5, 4×4×5×9, 9, …) that the script's has",
+        ),
+        (
+            "downsample",
+            one_more_layer,
+            f"{OF_OTHER_NETWORKS}lacks 10 weights (4×4, 4, 8×8, …) that the script's has",
+        ),
+        (
+            "normalize",
+            lambda x, options: x,
+            f"{OF_OTHER_NETWORKS}has 14 weights (32, 16, 8, …) that the script's lacks; its "
+            "discriminator has 6 weights (32, 8, 16) that the script's lacks",
+        ),
+        ("downsample", more_noise, "ckpt-4 has a generator with 3 layers of dropout, not 8"),
+        ("LOSSES", {}, "ckpt-4 has losses that LOSSES lacks: discriminator, discriminator_gen"),
+    ],
+)
+def test_a_checkpoint_of_other_networks_is_left_as_it_is(
+    small, finished, monkeypatch, capsys, edited, edit, said
+):
+    before = contents(finished)
+    monkeypatch.setattr(script, edited, edit)
+    with pytest.raises(UserError) as refusal:
+        script.train(dataclasses.replace(small, steps=6))
+    assert f"{finished}/{said}" in str(refusal.value)
+    assert str(refusal.value).endswith(
+        "undo what has changed since, or begin a new run with --name."
+    )
+    assert "\n" not in str(refusal.value)
+    assert contents(finished) == before
+    assert "damaged" not in capsys.readouterr().out
+    monkeypatch.undo()
+    script.train(dataclasses.replace(small, steps=6))  # once the edit is taken back
+
+
+def test_a_damaged_checkpoint_stays_where_the_one_before_is_of_other_networks(
+    small, finished, monkeypatch, capsys
+):
+    (finished / "ckpt-4.index").write_bytes(b"")
+    before = contents(finished)
+    monkeypatch.setattr(script, "downsample", more_filters)
+    with pytest.raises(UserError, match="ckpt-2 is of other networks"):
+        script.train(dataclasses.replace(small, steps=6))
+    assert contents(finished) == before
+    assert "damaged" not in capsys.readouterr().out
+
+
+def test_a_run_goes_on_with_scaled_losses_only_if_it_had_them(small, finished):
+    before = contents(finished)
+    scaled = dataclasses.replace(small, precision="float16", steps=6)
+    _, stderr = (process := start("train", *flags(scaled))).communicate(timeout=100)
+    assert process.returncode == 1
+    (line,) = errors(stderr)
+    assert f"{finished}/ckpt-4 was not trained with --precision float16. It is left" in line
+    assert "checkpoint" not in stderr  # as in TensorFlow's lists of what it could not restore
+    assert contents(finished) == before
 
 
 def test_a_garbled_list_of_checkpoints_does_not_matter(small, finished):

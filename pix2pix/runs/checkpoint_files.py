@@ -1,5 +1,6 @@
 """Checkpoints as files: written whole, read in spite of damage, and those of older versions too."""
 
+import logging
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ FAILED = (tf.errors.OpError, IndexError, ValueError, AssertionError)  # by resto
 SAVED_WEIGHT = re.compile(r"(\w+)_optimizer/_trainable_variables/\d+/")  # where a checkpoint has it
 SCALED = "/dynamic_scale/"  # in the names of what scales losses in float16
 SHAPES_SHOWN = 3
+LEFT = ("Detecting that an object or model", "Value in checkpoint could not be found")
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -99,8 +101,9 @@ def restore(checkpoint: tf.train.Checkpoint, parts: Parts, folder: Path) -> None
             checkpoint.save_counter.assign(part.save_counter)
             break
         except FAILED as error:
+            tf.get_logger().addFilter(is_no_list_of_leftovers)
             if is_sound(path):
-                raise other_networks_error(parts, path) from error
+                raise another_training_error(parts, path) from error
             damaged.append(path)
     else:
         raise UserError(f"{folder}: no checkpoint can be read. Start a new run with --name.")
@@ -108,6 +111,12 @@ def restore(checkpoint: tf.train.Checkpoint, parts: Parts, folder: Path) -> None
         say(f"{path} is damaged and put aside as damaged-{path.name}: going back one.")
         for file in folder.glob(f"{path.name}.*"):
             file.rename(file.with_name(f"damaged-{file.name}"))
+
+
+def is_no_list_of_leftovers(record: logging.LogRecord) -> bool:
+    """Tell whether a line of TensorFlow's is none of those that list, at the very end, what was not
+    restored from a checkpoint; that is said here in a line."""
+    return not record.getMessage().startswith(LEFT)
 
 
 def saved_part(parts: Parts, path: Path) -> tf.train.Checkpoint:
@@ -132,45 +141,62 @@ def is_sound(path: Path) -> bool:
     return True
 
 
-def other_networks_error(parts: Parts, path: Path) -> UserError:
-    """Return the error for a checkpoint that is sound, but not of these networks."""
-    shapes = {name: tuple(shape) for name, shape in tf.train.list_variables(str(path))}
-    saved = {name: Counter[Shape]() for name in networks_of(parts)}
-    for key, shape in shapes.items():
-        if match := SAVED_WEIGHT.match(key):
-            saved.setdefault(match[1], Counter())[shape] += 1
-    differences = []
-    for name, theirs in saved.items():
-        weights = parts[name].trainable_variables if name in parts else []
-        own = Counter(tuple(weight.shape) for weight in weights)
-        if theirs != own:
-            has, lacks = describe_shapes(theirs - own), describe_shapes(own - theirs)
-            differences.append(
-                f"its {name} has {has} that the script's lacks, and lacks {lacks} that that has"
-            )
-    was_scaled = any(SCALED in key for key in shapes)
-    is_scaled = isinstance(parts["generator_optimizer"], keras.optimizers.LossScaleOptimizer)
-    if not differences and was_scaled != is_scaled:
-        differences = [f"it was{'' if was_scaled else ' not'} trained with --precision float16"]
-    what = "; ".join(differences) or "other things were trained"
+def another_training_error(parts: Parts, path: Path) -> UserError:
+    """Return the error for a checkpoint that is sound, but not of what is trained now."""
+    saved = {name: tuple(shape) for name, shape in tf.train.list_variables(str(path))}
+    if differences := "; ".join(compare_networks(parts, saved)):
+        what = f"is of other networks than the script's: {differences}"
+    else:
+        what = compare_others(parts, list(saved))
     return UserError(
-        f"{path}: cannot be gone on with: {what}. Nothing was changed. Go on with what it was "
-        "trained with, or begin a new run with --name."
+        f"{path} {what}. It is left as it is: undo what has changed since, or begin a new run with "
+        "--name."
     )
 
 
-def networks_of(parts: Parts) -> list[str]:
-    """Name the networks among the parts of a training, by the optimizers that they have."""
-    return [name for name in parts if f"{name}_optimizer" in parts]
+def compare_networks(parts: Parts, saved: dict[str, Shape]) -> list[str]:
+    """Say how the weights of networks in a checkpoint, by names and shapes, differ from ours."""
+    counts = {name: Counter[Shape]() for name in parts if f"{name}_optimizer" in parts}
+    for key, shape in saved.items():
+        if match := SAVED_WEIGHT.match(key):
+            counts.setdefault(match[1], Counter())[shape] += 1
+    differences = []
+    for name, theirs in counts.items():
+        weights = parts[name].trainable_variables if name in parts else []
+        own = Counter(tuple(weight.shape) for weight in weights)
+        if not own:
+            differences.append(f"it has a {name}, of {describe_shapes(theirs)}")
+        elif not theirs:
+            differences.append(f"it lacks the {name}, of {describe_shapes(own)}")
+        elif theirs != own:
+            more, fewer = theirs - own, own - theirs
+            has = [f"has {describe_shapes(more)} that the script's lacks"] if more else []
+            lacks = [f"lacks {describe_shapes(fewer)} that the script's has"] if fewer else []
+            differences.append(f"its {name} {', and '.join(has + lacks)}")
+    return differences
+
+
+def compare_others(parts: Parts, saved: list[str]) -> str:
+    """Say what but weights is different in a checkpoint from what is trained now."""
+    was_scaled = any(SCALED in name for name in saved)
+    is_scaled = isinstance(parts["generator_optimizer"], keras.optimizers.LossScaleOptimizer)
+    if was_scaled != is_scaled:
+        return f"was {'' if was_scaled else 'not '}trained with --precision float16"
+    losses = {name.split("/")[1] for name in saved if name.startswith("loss_sums/")}
+    if dropped := losses - set(parts["loss_sums"]):
+        return f"has losses that LOSSES lacks: {', '.join(sorted(dropped))}"
+    noise = sum(name.startswith("noise/") for name in saved)
+    if noise != len(parts["noise"]):
+        return f"has a generator with {noise} layers of dropout, not {len(parts['noise'])}"
+    return "has the same weights, but other optimizers, or layers in another order"
 
 
 def describe_shapes(shapes: Counter[Shape]) -> str:
     """List the shapes of some weights: `2 weights (4×4×3×64, 64)`."""
-    if not shapes:
-        return "0 weights"
     texts = ["×".join(map(str, shape)) for shape in shapes]
     more = ", …" if len(texts) > SHAPES_SHOWN else ""
-    return f"{shapes.total()} weights ({', '.join(texts[:SHAPES_SHOWN])}{more})"
+    count = "1 weight" if shapes.total() == 1 else f"{shapes.total()} weights"
+    return f"{count} ({', '.join(texts[:SHAPES_SHOWN])}{more})"
 
 
 def restore_network(name: str, network: keras.Model, path: Path) -> None:
@@ -190,6 +216,7 @@ def carry_over(networks: dict[str, keras.Model], folder: Path) -> None:
             if name == "average" or {name, f"{name}_optimizer"} & saved:
                 restore_network(name, network, path)
     except FAILED as error:
+        tf.get_logger().addFilter(is_no_list_of_leftovers)
         raise UserError(
             f"--from {folder}: its networks cannot be used for these pictures with these options "
             f"({first_line(error)}). Channels, classes, filters and depth must be the same."
