@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import make_picture, make_run, pixels_of, small_task
+from conftest import BY_HAND, make_picture, make_run, pixels_of, settled, small_task
 from helpers import export, translated
 
 import image_to_image_translation as script
@@ -86,7 +86,8 @@ def test_an_exported_generator_is_another_run(run, tmp_path):
 
 def test_an_export_that_computes_something_else_fails_and_is_removed(run, monkeypatch, capsys):
     def write_another(generator, trained, path, options):
-        write_saved_model(script.build_generator(trained.options), trained, path, options)
+        another = script.build_generator(trained.options, trained.found)
+        write_saved_model(another, trained, path, options)
 
     wrong = dataclasses.replace(FORMATS["saved_model"], write=write_another)
     monkeypatch.setitem(FORMATS, "saved_model", wrong)
@@ -99,8 +100,9 @@ def test_an_export_that_computes_something_else_fails_and_is_removed(run, monkey
 
 def test_bfloat16_runs_are_exported_in_float32(small, tmp_path):
     with compute_in("bfloat16"):
-        generator = script.build_generator(small)
+        generator = script.build_generator(small, settled(small))
     run = make_run(tmp_path / "run", small, generator)
+    del BY_HAND[run]
     folder = export(run, "keras")
     exported = open_run(folder / "generator.keras")
     assert {layer.compute_dtype for layer in exported.generator.layers} == {"float32"}
