@@ -264,10 +264,8 @@ def batches(
     """Return the batches of all steps from `first_step` on, as a pure function of (seed, step).
 
     Example number k is pair k mod n of a permutation that is new in every epoch, so a run that
-    goes on at some step sees what it would have seen without the stop, and nothing about the
-    iterator has to be saved. Each worker makes its share of every batch, divided further into one
-    part for each of its devices, in order.
-    """
+    goes on sees what it would have seen without the stop, and nothing about the iterator has to be
+    saved. Each worker makes its share of every batch, a part for each of its devices, in order."""
     count, share = len(split), options.batch_size // shard.num_input_pipelines
     channels = sum(stored_sides(options, found)[0])
     most = None if bytes_for_jitter(split, options) <= CACHE_BYTES else 0

@@ -197,10 +197,10 @@ def is_running(process: int) -> bool:
     return True
 
 
-def test_a_stop_during_a_video_leaves_nothing_behind(copy, stand_in, tmp_path):
-    folder = stand_in(frames=10**9)
+def test_a_stop_during_a_video_leaves_nothing_behind(small, stand_in, tmp_path):
+    folder, run = stand_in(frames=10**9), make_run(tmp_path / "run", small)
     (tmp_path / "clip.mp4").touch()
-    process = start("translate", str(copy), str(tmp_path / "clip.mp4"), "--output=out")
+    process = start("translate", str(run), str(tmp_path / "clip.mp4"), "--output=out")
     while not (folder / "writer").exists() or not (folder / "writer").read_text():
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
