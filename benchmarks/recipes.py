@@ -26,8 +26,10 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import image_to_image_translation as script
 from pix2pix.command_line import parse
-from pix2pix.options.saved import read_config, saved_options, settle
+from pix2pix.options.saved import read_run
 from pix2pix.pictures.pixels import to_pixels
+from pix2pix.preparation import check_split, settle
+from pix2pix.runs.checkpoint_files import checkpoints
 from pix2pix.runs.validation import measure
 
 SCRIPT = Path(script.__file__)
@@ -111,16 +113,14 @@ def measure_run(run: Path, folder: Path) -> Iterator[tuple[str, str, dict[str, f
     """Write and measure what each checkpoint of a run, and its average, makes of the val pairs.
 
     Yields the step, which network it is, and the means."""
-    saved = read_config(run / "config.json")
-    config = settle(script.Train(**saved_options(saved)), saved["found"])
-    val = script.find_splits(config)[0]["val"]
-    sources, targets = script.examples(val, range(len(val)), config)
+    options, found, _ = read_run(run / "config.json")
+    val = script.find_splits(options)["val"]
+    sources, targets = script.load_examples(val, range(len(val)), options, found)
     write_pictures(targets, folder / "real")
-    state = script.new_state(config)
-    for path in script.checkpoints(run):
-        state.restore(str(path)).expect_partial()
-        for name in ("generator", "average"):
-            network = getattr(state, name)
+    training = script.Training(options, found)
+    for path in checkpoints(run):
+        training.checkpoint.restore(str(path)).expect_partial()
+        for name, network in (("generator", training.generator), ("average", training.average)):
             made = tf.concat([script.generate(network, source[None]) for source in sources], axis=0)
             step = path.name.removeprefix("ckpt-")
             write_pictures(made, folder / run.name / f"{step}-{name}")
@@ -148,15 +148,13 @@ def measure_cost(options: Cost) -> None:
             f"synthetic --image-size {options.image_size} --generator-filters {options.filters} "
             f"--discriminator-filters {options.filters} --output {os.devnull} {ROWS[name]}"
         )
-        config = parse(["train", *flags.split()])[1]
-        splits, direction = script.find_splits(config)
-        few = replace(splits["train"], pairs=splits["train"].pairs[:4])
-        config, _ = script.settle_pictures(
-            config, direction, script.check_split(few, "few", config)
-        )
-        source, target = script.examples(few, [0], config)
+        asked = parse(["train", *flags.split()])[1]
+        split = script.find_splits(asked)["train"]
+        few = replace(split, pairs=split.pairs[:4])
+        found = settle(asked, check_split(few, "few", asked))
+        source, target = script.load_examples(few, [0], asked, found)
         step = tf.function(script.train_step.python_function, autograph=False)
-        steps[name] = (step, script.new_state(config), source, target, config)
+        steps[name] = (step, script.Training(asked, found), source, target)
     for count in range(options.steps + 2):
         for name, (step, *arguments) in steps.items():
             start = time.perf_counter()

@@ -26,7 +26,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import image_to_image_translation as script
 from pix2pix.networks.devices import strategy_of
 from pix2pix.options.train import Train
+from pix2pix.pairs.splits import Split
 from pix2pix.pairs.synthetic import SyntheticPair, draw_facade
+from pix2pix.preparation import check_split, settle
 
 
 @dataclass(frozen=True)
@@ -56,18 +58,15 @@ def measure(pipe, devices: int, image_size: int, batch_size: int, steps: int) ->
         direction="BtoA",
         image_size=image_size,
         batch_size=batch_size,
-        source_channels=3,
-        target_channels=3,
         steps=3 + steps,
     )
-    strategy = strategy_of(*(f"{k}" for k in device_names()[:devices]))
-    with strategy.scope():
-        state = script.new_state(config)
     one = SyntheticPair(seed=0, number=0, size=(image_size, image_size))
-    split = script.check_split(script.Split([one], (1, 0), ()), "train", config, 2**30)
+    split = check_split(Split([one], (1, 0), []), "train", config)
+    with strategy_of(*device_names()[:devices]).scope():
+        training = script.Training(config, settle(config, split))
     times = [time.perf_counter()]
-    for _ in script.take_steps(config, strategy, state, split):
-        state.loss_sums["discriminator"].numpy()
+    for _ in script.take_steps(training, split):
+        training.loss_sums["discriminator"].numpy()
         times.append(time.perf_counter())
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     pipe.send((float(np.median(np.diff(times)[3:])), memory))

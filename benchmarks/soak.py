@@ -28,6 +28,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import image_to_image_translation as script
+from pix2pix.runs.checkpoint_files import checkpoints
 
 SMALL = "--dataset synthetic --image-size 32 --generator-filters 8 --discriminator-filters 8"
 OFTEN = "--checkpoint-every 50 --log-every 10 --preview-every 100"
@@ -78,7 +79,7 @@ def kill(output: Path, draw: random.Random) -> list[str]:
 
 def damage(folder: Path, draw: random.Random) -> str:
     """Spoil the newest checkpoint."""
-    newest = script.checkpoints(folder)[-1]
+    newest = checkpoints(folder)[-1]
     part = draw.choice(sorted(folder.glob(f"{newest.name}.*")))
     data = bytearray(part.read_bytes())
     how = draw.choice(["cut", "bits", "gone"])
@@ -99,7 +100,7 @@ def disturb(output: Path, options: Options) -> Counter:
     end, spoilt = time.monotonic() + 60 * options.minutes, -1
     while time.monotonic() < end:
         done.update(kill(output, draw))
-        found = script.checkpoints(folder)
+        found = checkpoints(folder)
         newest = int(found[-1].name.removeprefix("ckpt-")) if found else 0
         if len(found) > 1 and newest > spoilt and draw.random() < 0.3:
             done[f"checkpoints {damage(folder, draw)}"] += 1
@@ -144,7 +145,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         disturbed, straight = Path(folder) / "disturbed", Path(folder) / "straight"
         done = disturb(disturbed, options)
-        newest = int(script.checkpoints(disturbed / "synthetic")[-1].name.removeprefix("ckpt-"))
+        newest = int(checkpoints(disturbed / "synthetic")[-1].name.removeprefix("ckpt-"))
         steps = -(-newest // 100) * 100 + 100
         results = [content(finish(each, steps), steps) for each in (disturbed, straight)]
         (ours, rows), (theirs, expected) = results

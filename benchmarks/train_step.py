@@ -33,9 +33,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import image_to_image_translation as script
 from pix2pix.networks.devices import choose_computing_type
 from pix2pix.networks.fast_layers import TILE, TILE_OUTPUT, WinogradConvolution, with_fast_layers
-from pix2pix.options.saved import to_saved
 from pix2pix.options.train import Train
 from pix2pix.pairs.synthetic import draw_facade
+from pix2pix.pictures.pixels import Kind
+from pix2pix.pictures.sides import PHOTOS
+from pix2pix.preparation import check_split, conclude, settle
 
 OURS = {"ours float32": "float32", "ours auto": "auto"}  # --precision
 PEERS = ["plain recipe"] + ["PyTorch"] * (importlib.util.find_spec("torch") is not None)
@@ -138,25 +140,24 @@ def ours(options: Options, precision: str) -> dict[str, Callable]:
         batch_size=options.batch_size,
         image_size=options.image_size,
         precision=precision,
-        source_channels=3,
-        target_channels=3,
     )
-    state = script.new_state(config)
-    networks = state.generator, state.discriminator
-    optimizers = state.generator_optimizer, state.discriminator_optimizer
+    found = conclude(config, [(Kind(channels=3, bits=8),) * 2], [PHOTOS] * 2)
+    training = script.Training(config, found)
+    networks = tuple(training.networks.values())
+    optimizers = tuple(training.optimizers.values())
 
     def step(source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-        return script.train_step(state, source, target, config)["discriminator"]
+        return script.train_step(training, source, target)["discriminator"]
 
     def generate(source: tf.Tensor) -> tf.Tensor:
-        return script.generate(state.generator, source)
+        return script.generate(training.generator, source)
 
     asked = parts(options, step, generate, networks, optimizers)
     computing = choose_computing_type(config.precision)
     return asked | {
         "computing": lambda: computing,
         "pipeline": lambda: pairs_per_second(config),
-        "checkpoint": lambda: save_and_restore(state, config),
+        "checkpoint": lambda: save_and_restore(training),
         "matmul": lambda: matmul_rate(computing),
         "arithmetic": lambda: arithmetic(*networks) * options.batch_size,
         "arithmetic done": lambda: (
@@ -245,23 +246,22 @@ def pairs_per_second(config: Train) -> float:
     with tempfile.TemporaryDirectory() as folder:
         make_pairs(Path(folder), 400)
         config = replace(config, dataset=folder, holdout=0.0, steps=2000, direction="AtoB")
-        splits, _ = script.find_splits(config)
-        split = script.check_split(splits["train"], "train", config)
-        batches = iter(script.batches(split, config, 0))
+        split = check_split(script.find_splits(config)["train"], "train", config)
+        alone = tf.distribute.InputContext()
+        batches = iter(script.batches(split, config, settle(config, split), 0, alone))
         for _ in range(400 // config.batch_size):
             next(batches)
         count = 1600 // config.batch_size
         return count * config.batch_size / timed(lambda: [next(batches) for _ in range(count)])
 
 
-def save_and_restore(state: tf.train.Checkpoint, config: Train) -> tuple[float, float]:
+def save_and_restore(training: script.Training) -> tuple[float, float]:
     """Seconds for a checkpoint and generator.keras, and for going on from it."""
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        script.write_config(to_saved(config) | {"found": {}}, folder)
-        source = tf.zeros([1, config.image_size, config.image_size, 3])
-        saving = timed(lambda: script.save(state, source, folder, keep=1))
-        return saving, timed(lambda: script.restore(state, folder))
+        training.folder = Path(folder)
+        source = tf.zeros([1, *training.options.picture_size, 3])
+        saving = timed(lambda: training.save(source))
+        return saving, timed(training.restore)
 
 
 def matmul_rate(computing: str) -> float:
