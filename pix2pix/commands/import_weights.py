@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from image_to_image_translation import Training
+from image_to_image_translation import Training, build_generator
 from pix2pix.commands.open_run import TrainedRun
 from pix2pix.options.commands import ImportWeights
 from pix2pix.options.found import Found
@@ -24,7 +24,7 @@ from pix2pix.options.train import Train
 from pix2pix.pairs.synthetic import draw_facade
 from pix2pix.pictures.pixels import convert_channels, from_pixels
 from pix2pix.preparation import check_options
-from pix2pix.runs.generator_file import check_archive
+from pix2pix.runs.generator_file import FREE_BYTES, MOST_EXPANSION, check_archive
 from pix2pix.talk.errors import UserError, first_line
 from pix2pix.talk.files import lock_folder, write_text
 from pix2pix.talk.lines import say_row
@@ -52,6 +52,8 @@ def import_weights(options: ImportWeights) -> Path:
     try:
         of_run, found = network_of(weights, options)
         check_options(replace(of_run, dataset=options.dataset or Train.dataset))
+        with tf.Graph().as_default():  # where weights take no memory, however many
+            check_shapes(build_generator(of_run, found), weights)
         training, folder = Training(of_run, found), of_run.run_folder
         from_pytorch(training.generator, weights)
         training.average.set_weights(training.generator.get_weights())
@@ -81,6 +83,9 @@ def read_pytorch(path: Path) -> dict[str, np.ndarray]:
                 check_archive(archive, path.stat().st_size)
         loaded = torch.load(path, map_location="cpu", weights_only=True)  # so nothing in it runs
         weights = {name.removeprefix("module."): value.numpy() for name, value in loaded.items()}
+        held, size = sum(value.nbytes for value in weights.values()), path.stat().st_size
+        if held > MOST_EXPANSION * size + FREE_BYTES:  # a few numbers, seen many times
+            raise ValueError(f"its {size:,} bytes would become {held:,}")
         odd = [name for name, value in weights.items() if not np.isfinite(value).all()]
         if odd:
             raise ValueError(f"{odd[0]} is not finite")
@@ -197,13 +202,31 @@ def to_pytorch(generator: keras.Model, trained: TrainedRun) -> dict[str, np.ndar
 
 def from_pytorch(generator: keras.Model, weights: dict[str, np.ndarray]) -> None:
     """Fill a generator with weights of the authors' code."""
+    for _, weight, value in in_our_layout(generator, weights):
+        weight.assign(value)
+
+
+def check_shapes(generator: keras.Model, weights: dict[str, np.ndarray]) -> None:
+    """Refuse weights of the authors' code that are not those of a generator, which may be one that
+    was only built in a graph."""
+    for name, weight, value in in_our_layout(generator, weights):
+        if value.shape != tuple(weight.shape):
+            raise ValueError(f"{name}: {value.shape}, not {tuple(weight.shape)}")
+
+
+def in_our_layout(
+    generator: keras.Model, weights: dict[str, np.ndarray]
+) -> Iterator[tuple[str, keras.Variable, np.ndarray]]:
+    """Yield the weights of a generator, each after its name in the authors' code and before its
+    value there, brought into the layout of ours."""
     for named in named_layers(generator):
         for weight in named.layer.weights:
-            value = weights[f"{named.name}.{KERAS_TO_PYTORCH[weight.name]}"]
+            name = f"{named.name}.{KERAS_TO_PYTORCH[weight.name]}"
+            value = weights[name]
             if weight.name == "kernel":
                 value = value.transpose(2, 3, 1, 0)
                 value = swap_halves(value) if named.swaps_inputs else value
-            weight.assign(value)
+            yield name, weight, value
 
 
 def authors_name(options: Train, found: Found) -> str:

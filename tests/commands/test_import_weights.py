@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import resource
 import zipfile
 
 import numpy as np
@@ -181,10 +182,14 @@ def test_a_file_that_is_no_such_network_is_one_line(tmp_path):
     torch.save(weights | {"model.model.0.weight": torch.full((2, 3, 4, 4), torch.nan)}, path)
     with pytest.raises(UserError, match=r"model\.model\.0\.weight is not finite"):
         load(tmp_path)
-    vast = torch.zeros(1).expand(2**17, 3, 4, 4)  # one number, seen many times
+    vast = torch.zeros(1).expand(10**5, 10**5)  # one number, seen many times
     torch.save(weights | {"model.model.0.weight": vast}, path)
+    with pytest.raises(UserError, match="bytes would become 40,000,"):
+        load(tmp_path)
+    torch.save(weights | {"model.model.0.weight": torch.zeros(2**17, 3, 4, 4)}, path)
     with pytest.raises(UserError, match="--generator-filters must be .*, not 131072"):
         load(tmp_path)
+    torch.save(weights, path)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb", bytes(2**26))
     with pytest.raises(UserError, match="bytes would become 67,"):
@@ -192,6 +197,19 @@ def test_a_file_that_is_no_such_network_is_one_line(tmp_path):
     torch.save({"x": os.system}, path)  # what could run a program is not read
     with pytest.raises(UserError, match="not a file of PyTorch weights"):
         load(tmp_path)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_names_of_a_network_beyond_the_memory_are_refused_before_it_is_built(tmp_path):
+    torch = pytest.importorskip("torch")
+    weights = theirs(torch, tmp_path, 8, "batch").state_dict()
+    weights |= {"model.model.0.weight": torch.zeros(1024, 3, 4, 4)}  # of the first layer alone
+    torch.save(weights, tmp_path / "latest_net_G.pth")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in kB
+    said = r"model\.model\.1\.model\.1\.weight: \(4, 4, 2, 4\), not \(4, 4, 1024, 2048\)"
+    with pytest.raises(UserError, match=f"not a unet_256 or unet_128 .*{said}"):
+        load(tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10**6
     assert not (tmp_path / "runs").exists()
 
 
