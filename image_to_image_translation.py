@@ -79,14 +79,7 @@ from pix2pix.options import (
     shared_settings,
     write_run,
 )
-from pix2pix.pairs import (
-    CheckedSplit,
-    Split,
-    augment,
-    choose_shown,
-    find_pairs,
-    synthetic_splits,
-)
+from pix2pix.pairs import CheckedSplit, Split, augment, choose_shown, find_pairs, synthetic_splits
 from pix2pix.pictures.label_maps import one_channel_per_class, snap_to_classes
 from pix2pix.pictures.panels import draw_panel
 from pix2pix.pictures.pixels import resize, shown_parts, to_values
@@ -279,8 +272,8 @@ def batches(
 
     @tf.autograph.experimental.do_not_convert
     def make_example(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        step, place = index // share, shard.input_pipeline_id * share + index % share
-        number = step * options.batch_size + place
+        step, in_batch = index // share, shard.input_pipeline_id * share + index % share
+        number = step * options.batch_size + in_batch
         epoch, position = number // count, number % count
         k = tf.random.experimental.index_shuffle(position, [options.seed, epoch], count - 1)
         pair = tf.numpy_function(load, [k], tf.float32, stateful=False)
@@ -485,7 +478,7 @@ GAN_LOSSES = OTHER_GAN_LOSSES | {
         generated=lambda logits: tf.nn.softplus(logits),  # -log(1 - D)
         generator=lambda logits: tf.nn.softplus(-logits),  # paper: maximise log D, see 3.3
         says_real=lambda logits: logits > 0,  # D > 1/2
-    ),
+    )
 }
 
 

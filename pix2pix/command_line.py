@@ -74,19 +74,13 @@ COMMANDS = {
         Draw, "pix2pix.commands.draw", "draw", "draw, and see what it makes of it meanwhile"
     ),
     "evaluate": Command(
-        Evaluate,
-        "pix2pix.commands.evaluate",
-        "evaluate",
-        "measure it on pairs it has not seen",
+        Evaluate, "pix2pix.commands.evaluate", "evaluate", "measure it on pairs it has not seen"
     ),
     "compare": Command(
         Compare, "pix2pix.commands.compare", "compare", "put several trainings on one page"
     ),
     "export": Command(
-        Export,
-        "pix2pix.commands.export",
-        "export",
-        "write its generator for other programs",
+        Export, "pix2pix.commands.export", "export", "write its generator for other programs"
     ),
     "import-weights": Command(
         ImportWeights,

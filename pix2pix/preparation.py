@@ -166,21 +166,21 @@ def check_layout(split: CheckedSplit, options: Train) -> None:
 # --- What pictures mean ---------------------------------------------------------------------------
 
 
-def some_pictures(split: CheckedSplit, place: int) -> Iterator[np.ndarray]:
-    """Read some pictures of a split: the sources at place 0 and the targets at 1, or the photos."""
+def some_pictures(split: CheckedSplit, index: int) -> Iterator[np.ndarray]:
+    """Read some pictures of a split: the sources at index 0 and the targets at 1, or the photos."""
     for pictures in map_ahead(split.read, split.spread(PICTURES_ASKED), count=4):
-        yield pictures[place]
+        yield pictures[index]
 
 
 def find_sides(split: CheckedSplit, options: Train) -> list[Side]:
     """Find out what the pictures of a split mean: classes, or more than can be seen."""
     titles, sides = ("source", "target"), []
     from_photos, older = TASKS[options.task].from_photos, sides_of_older(options)
-    for place, (title, side) in enumerate(zip(titles, split.describe(), strict=False)):
-        some = partial(some_pictures, split, place)
+    for index, (title, side) in enumerate(zip(titles, split.describe(), strict=False)):
+        some = partial(some_pictures, split, index)
         side = with_classes(side, some(), options.classes, title, options.labels)
-        side = with_older_classes(side, older[place])
-        bits = max(kinds[place].bits for kinds in split.kinds)
+        side = with_older_classes(side, older[index])
+        bits = max(kinds[index].bits for kinds in split.kinds)
         words = options.range or (("auto",) if bits == 32 and from_photos else ())
         sides.append(with_ranges(side, some(), words, title, bits))
     return sides
@@ -214,11 +214,7 @@ def with_older_classes(side: Side, older: Side) -> Side:
 
 
 def with_ranges(
-    side: Side,
-    pictures: Iterable[np.ndarray],
-    words: tuple[str, ...],
-    title: str,
-    bits: int,
+    side: Side, pictures: Iterable[np.ndarray], words: tuple[str, ...], title: str, bits: int
 ) -> Side:
     """Return a side with the numbers that are black and white, as the words of --range say.
 

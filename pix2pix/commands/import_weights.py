@@ -193,10 +193,7 @@ def to_pytorch(generator: keras.Model, trained: TrainedRun) -> dict[str, np.ndar
         if isinstance(named.layer, layers.GroupNormalization) and named.layer.scale:
             # to the authors' code a batch norm, which looks at a picture alone in batches of one
             zeros = np.zeros(named.layer.gamma.shape, np.float32)
-            weights |= {
-                f"{named.name}.running_mean": zeros,
-                f"{named.name}.running_var": zeros + 1,
-            }
+            weights |= {f"{named.name}.running_mean": zeros, f"{named.name}.running_var": zeros + 1}
     return weights
 
 

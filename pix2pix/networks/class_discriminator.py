@@ -30,7 +30,7 @@ def build_class_discriminator(
     own class, weighted so that all classes count alike, and that of "generated"."""
     x, skips = image, list[keras.KerasTensor]()
     for multiple in MULTIPLES:
-        if any(side % 2 for side in x.shape[1:3]):
+        if any(length % 2 for length in x.shape[1:3]):
             break  # doubling would not bring an odd map back
         x = convolution(layers.Conv2D, filters * multiple, 2, True)(x)
         if skips and min(x.shape[1:3]) > 1:  # not the first; nor 1×1, which would become 0

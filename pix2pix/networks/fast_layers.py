@@ -90,7 +90,7 @@ def is_plain_convolution(layer: keras.Operation, stride: int, size: int = 4) -> 
     if layer.activation is not keras.activations.linear or layer.data_format != "channels_last":
         return False
     large = layer.output if isinstance(layer, layers.Conv2DTranspose) else layer.input
-    return all(side is not None and side % stride == 0 for side in large.shape[1:3])
+    return all(length is not None and length % stride == 0 for length in large.shape[1:3])
 
 
 def squared(matrix: np.ndarray) -> np.ndarray:

@@ -9,12 +9,7 @@ from pathlib import Path
 from pix2pix.networks.devices import choose_computing_type, describe_device, has_gpu
 from pix2pix.options.found import Found
 from pix2pix.options.recipes import RECIPES
-from pix2pix.options.train import (
-    RunOptions,
-    Train,
-    dataset_name,
-    flag,
-)
+from pix2pix.options.train import RunOptions, Train, dataset_name, flag
 from pix2pix.pairs.splits import CheckedSplit
 from pix2pix.pairs.tasks import TASKS
 from pix2pix.pictures.pixels import describe_channels
@@ -149,12 +144,11 @@ def hint_at_less(options: Train, name: str, step: int, seconds_per_step: float) 
     seconds = (options.steps - step) * seconds_per_step
     if has_gpu() or seconds <= 2 * HOUR:
         return
-    height, width = (side // 2 for side in options.picture_size)
+    height, width = (length // 2 for length in options.picture_size)
     half_size = replace(options, image_size=height if height == width else f"{height}x{width}")
     filters = options.generator_filters // 2
-    choices: list[tuple[int | str, str, float]] = [
-        ("short", "", 1.0)
-    ]  # the end of a name, flags, and the share of the time of a step
+    # the end of a name, flags, and the share of the time of a step
+    choices: list[tuple[int | str, str, float]] = [("short", "", 1.0)]
     if half_size.possible_halvings >= 5 and min(height, width) >= 64:
         size = half_size.image_size
         choices.append((size, f" --image-size {size}", HALF_SIZE_TIME))

@@ -10,13 +10,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pix2pix.options.train import (
-    DATASETS,
-    Train,
-    flag,
-    is_path,
-    types_of,
-)
+from pix2pix.options.train import DATASETS, Train, flag, is_path, types_of
 from pix2pix.pictures.sides import LARGEST
 from pix2pix.talk.errors import UsageError, shorten
 

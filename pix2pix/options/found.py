@@ -71,7 +71,7 @@ def read_pair_shape(saved: dict) -> tuple[int, int] | None:
     if shape is None:
         return None
     is_list = is_a(shape, list) and len(shape) == 2
-    is_right = is_list and all(is_a(side, int) and 1 <= side <= MOST for side in shape)
+    is_right = is_list and all(is_a(length, int) and 1 <= length <= MOST for length in shape)
     height, width = checked("pair_shape", shape, is_right, "two sides")
     return height, width
 

@@ -289,10 +289,7 @@ def refuse_another_run(options: Train, found: Found, folder: Path) -> None:
     before = vars(old.options) | vars(old.found.without_names())
     now = vars(options) | vars(found.without_names())
     asked = [name for name in fields_with(Rule.NETWORK, Rule.RUN) if name not in vars(found)]
-    for name in [
-        *asked,
-        *vars(found),
-    ]:  # what is asked first, as much that is found follows from it
+    for name in [*asked, *vars(found)]:  # what is asked first, as much that is found follows
         if before[name] in (now[name], None):  # None: imported, and not known
             continue
         what = name.replace("_", " ")

@@ -263,9 +263,9 @@ class Train(RunOptions, LearningOptions, NetworkOptions, PictureOptions, DataOpt
     @property
     def possible_halvings(self) -> int:
         """Count how often both sides of the image size can be halved without a remainder."""
-        side, count = math.gcd(*self.picture_size), 0
-        while side and side % 2 == 0:
-            side, count = side // 2, count + 1
+        length, count = math.gcd(*self.picture_size), 0
+        while length and length % 2 == 0:
+            length, count = length // 2, count + 1
         return count
 
     @property

@@ -11,12 +11,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from pix2pix.pictures.picture_files import (
-    MAX_PIXELS,
-    SUFFIXES,
-    holds_measurements,
-    read_picture,
-)
+from pix2pix.pictures.picture_files import MAX_PIXELS, SUFFIXES, holds_measurements, read_picture
 from pix2pix.pictures.pixels import drop_opaque_alpha, has_alpha
 from pix2pix.pictures.sides import Part, Side
 from pix2pix.talk.errors import UserError, on_one_line
@@ -242,15 +237,14 @@ def find_files(folders: Folders, deep: bool, side_by_side: bool) -> FoundPairs[F
     """Find the pairs in the folders of a split; those of several are matched by their names.
 
     With `deep`, also in whatever lies below, matched by the path there; but not in other splits."""
-    matches: dict[str, list[list[Path]]] = defaultdict(
-        lambda: [[] for _ in folders]
-    )  # for each pair, the files of each folder
-    for place, folder in enumerate(folders):
+    # for each pair, the files of each folder
+    matches: dict[str, list[list[Path]]] = defaultdict(lambda: [[] for _ in folders])
+    for index, folder in enumerate(folders):
         for file in sorted(folder.glob("**/[!.]*" if deep else "[!.]*")):
             below, known = file.relative_to(folder), file.suffix.lower() in SUFFIXES
             if known and below.parts[0] not in SPLITS and not os.path.isdir(file):
                 key = str(below.with_suffix("") if len(folders) > 1 else file)
-                matches[key][place].append(file)
+                matches[key][index].append(file)
     found = FoundPairs[FilePair]()
     for match in matches.values():
         files = tuple(file for there in match for file in there)

@@ -54,12 +54,12 @@ class Split:
     def read(self, k: int) -> list[np.ndarray]:
         """Read the pixels of pair k: source and target, or the photo."""
         pictures = self.pairs[k].read()
-        return [pictures[place] for place in self.order]
+        return [pictures[index] for index in self.order]
 
     def describe(self) -> list[Side]:
         """Say what the files of source and target, or of the photo, are made of."""
         sides = self.pairs[0].describe()
-        return [sides[place] for place in self.order]
+        return [sides[index] for index in self.order]
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class MixedSplit(CheckedSplit):
     def read(self, k: int) -> list[np.ndarray]:
         """Read the pixels of pair k: source and target, or the photo."""
         pictures = self.pairs[k].read()
-        return [pictures[place] for place in (self.order if k < self.own else self.older_order)]
+        return [pictures[index] for index in (self.order if k < self.own else self.older_order)]
 
 
 AnySplit = TypeVar("AnySplit", bound=Split)
@@ -122,13 +122,13 @@ def mix(split: CheckedSplit, older: CheckedSplit, share: float) -> MixedSplit:
         why = "pairs and photos without partners cannot be mixed"
         raise UserError(f"--keep-old: {why}. Use --keep-old with the --task of the older run.")
     count = round(len(split) * share / (1 - share))
-    places = [k * len(older) // count for k in range(count)]
+    chosen = [k * len(older) // count for k in range(count)]
     return MixedSplit(
-        pairs=[*split.pairs, *(older.pairs[place] for place in places)],
+        pairs=[*split.pairs, *(older.pairs[k] for k in chosen)],
         order=split.order,
         problems=split.problems,
         found_pairs=split.found_pairs,
-        numbers=[*split.numbers, *(older.numbers[place] for place in places)],
+        numbers=[*split.numbers, *(older.numbers[k] for k in chosen)],
         sizes=split.sizes,  # what is told of the pairs is told of the new ones
         kinds=split.kinds + older.kinds,
         resized=split.resized,

@@ -39,6 +39,7 @@ class Task:
     keeps_resolution: ClassVar[bool] = False  # whether results are never resized
     keeps_source: ClassVar[bool] = False  # whether the result contains a part of the source
     plain_generator: ClassVar[bool] = True  # whether it ends with its tanh, as in the paper
+    drawing: ClassVar[str] = ""  # how one makes a source; "" where that depends on the pictures
 
     @property
     def zoom(self) -> int:
@@ -49,6 +50,11 @@ class Task:
     def note(self) -> str:
         """Return what a model card says about the source."""
         return ""
+
+    @property
+    def drawn_as(self) -> str:
+        """Name how one makes a source: `sketch`, `holes` in a photo, or only choose a `photo`."""
+        return "photo" if self.from_photos and self.backwards else self.drawing
 
     def settle(self, sides: list[Kind]) -> list[Kind]:
         """Turn the kinds of the pictures on disk into those of source and target."""
@@ -75,12 +81,6 @@ class Task:
 
     def problem_with(self, pixels: np.ndarray) -> str:
         """Say why a picture cannot be translated; nothing if it can."""
-        return ""
-
-    @property
-    def drawn_as(self) -> str:
-        """Name what one does to make a source: draw a sketch, make holes into a photo, or only
-        choose a photo; nothing where that depends on the pictures."""
         return ""
 
     def begin_drawing(self, picture: tf.Tensor) -> tf.Tensor:
@@ -110,6 +110,7 @@ class FromPhotos(Task):
     unit = "photos"
     from_photos = True
     can_turn_round = False
+    drawing = "photo"
     source_channels: ClassVar[int | None] = None  # of the source; None: the photo's
     photo_channels: ClassVar[int | None] = None  # None: as many as the photos have
 
@@ -140,11 +141,6 @@ class FromPhotos(Task):
     def make_source(self, photo: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Take something away from a photo."""
         raise NotImplementedError
-
-    @property
-    def drawn_as(self) -> str:
-        """Name what one does to make a source: choose a photo."""
-        return "photo"
 
     def begin_drawing(self, picture: tf.Tensor) -> tf.Tensor:
         """Turn a photo into a source, or leave it as it is if that is the source."""
@@ -207,7 +203,7 @@ class SuperResolve(FromPhotos):
 
     def begin_drawing(self, picture: tf.Tensor) -> tf.Tensor:
         """Make a photo small."""
-        small = tuple(side // self.scale for side in self.size)
+        small = tuple(length // self.scale for length in self.size)
         return tf.image.resize(picture, small, "bicubic", antialias=True)
 
     def prepare(self, source: tf.Tensor) -> tf.Tensor:
@@ -225,11 +221,7 @@ class Sketch(FromPhotos):
     source_name = "sketch"
     source_channels = 1
     can_turn_round = True
-
-    @property
-    def drawn_as(self) -> str:
-        """Name what one does to make a source: draw, or choose a photo."""
-        return "photo" if self.backwards else "sketch"
+    drawing = "sketch"
 
     def make_source(self, photo: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Draw a line where the photo is darker than around."""
@@ -247,6 +239,7 @@ class Inpaint(FromPhotos):
     photo_channels = 3
     keeps_source = True
     plain_generator = False
+    drawing = "holes"
     note = "The fourth channel is -1 in holes, where the others are 0, and 1 elsewhere."
 
     def make_source(self, photo: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -256,11 +249,6 @@ class Inpaint(FromPhotos):
     def prepare(self, source: tf.Tensor) -> tf.Tensor:
         """Forget the colours of what is transparent."""
         return erase(source[..., :3], (source[..., 3:] + 1) / 2)
-
-    @property
-    def drawn_as(self) -> str:
-        """Name what one does to make a source: holes."""
-        return "holes"
 
     def begin_drawing(self, picture: tf.Tensor) -> tf.Tensor:
         """Leave a photo whole."""

@@ -44,7 +44,7 @@ def read_classes(path: Path) -> tuple[LabelClass, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         lines = [line for line in lines if line.strip() and not line.startswith("#")]
-        classes = [parse_class(line, place) for place, line in enumerate(lines)]
+        classes = [parse_class(line, index) for index, line in enumerate(lines)]
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path}: must have lines of NUMBER RED GREEN BLUE NAME for --classes ({error})."
@@ -98,8 +98,8 @@ def find_classes(pictures: Iterable[np.ndarray]) -> tuple[LabelClass, ...]:
     if colours and counts.single and max(max(colours)) < MOST_FOUND:
         return name_numbers(blue for _, _, blue in colours)
     return name_facades(
-        LabelClass(colour[0] if counts.single else place, colour, to_hex(colour))
-        for place, colour in enumerate(colours)
+        LabelClass(colour[0] if counts.single else index, colour, to_hex(colour))
+        for index, colour in enumerate(colours)
     )
 
 
@@ -160,7 +160,7 @@ def are_among(classes: tuple[LabelClass, ...], older: tuple[LabelClass, ...]) ->
 
 
 def classify(pixels: np.ndarray, classes: tuple[LabelClass, ...]) -> np.ndarray:
-    """Return the place among the classes of each pixel: of its number, or of its colour.
+    """Return the index of the class of each pixel: by its number, or by its colour.
 
     Near an edge only the classes beside it count: JPEG colours the edge like a third one."""
     if pixels.shape[2] == 1:
@@ -174,9 +174,9 @@ def classify(pixels: np.ndarray, classes: tuple[LabelClass, ...]) -> np.ndarray:
     palette = palette_of(classes).astype(np.float32)
     products = np.tensordot(palette, colours, (1, 2))  # of whole numbers, so nothing is rounded
     distances = (palette**2).sum(-1)[:, None, None] - 2 * products + (colours**2).sum(-1)
-    places = distances.argmin(axis=0)
+    nearest = distances.argmin(axis=0)
     if distances.min(axis=0).max() == 0:
-        return places
+        return nearest
     certain = (distances <= SAME_COLOUR**2) & (distances == distances.min(axis=0))
     beside = widen(certain)
     distances[~beside & beside.any(axis=0)] = np.inf

@@ -15,7 +15,7 @@ def draw_panel(path: Path, columns: dict[str, tf.Tensor]) -> None:
     count, *size = next(iter(arrays.values())).shape[:3]
     zoom, gap, title_height = max(1, 256 // max(size)), 8, 28  # the last two in pixels
     dpi = 128  # a power of two divides without a remainder, so that no row of pixels is lost
-    row_height, column_width = (side * zoom + gap for side in size)
+    row_height, column_width = (length * zoom + gap for length in size)
     width, height = len(arrays) * column_width + gap, count * row_height + title_height
     figure = matplotlib.figure.Figure((width / dpi, height / dpi), dpi=dpi, facecolor="white")
     for column, (title, images) in enumerate(arrays.items()):

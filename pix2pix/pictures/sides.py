@@ -23,10 +23,10 @@ class LabelClass(NamedTuple):
         return " ".join(map(str, (self.number, *self.colour, self.name)))
 
 
-def parse_class(line: str, place: int) -> LabelClass:
-    """Turn a line `NUMBER RED GREEN BLUE NAME` into a class; without NUMBER it is its place."""
+def parse_class(line: str, index: int) -> LabelClass:
+    """Turn a line `NUMBER RED GREEN BLUE NAME` into a class; without NUMBER it is its index."""
     words = line.split()
-    number = place
+    number = index
     if len(words) > 3 and words[3].isdigit():
         number = int(words.pop(0))
     colour = tuple(map(int, words[:3]))
@@ -34,7 +34,7 @@ def parse_class(line: str, place: int) -> LabelClass:
         raise ValueError(f"{line}: three numbers from 0 to 255 are a colour")
     if abs(number) >= MOST_NUMBER:
         raise ValueError(f"{line}: a number is below {MOST_NUMBER}")
-    return LabelClass(number, colour, " ".join(words[3:]) or f"class {place}")
+    return LabelClass(number, colour, " ".join(words[3:]) or f"class {index}")
 
 
 # The classes of the CMP facade database, in the colours that the facades archive has them in.
@@ -116,7 +116,7 @@ PHOTOS = Side()
 
 def side_from_saved(saved: dict, channels: int) -> Side:
     """Turn what config.json holds of a side back into it; refuse what cannot be one."""
-    classes = [parse_class(line, place) for place, line in enumerate(saved.get("classes", []))]
+    classes = [parse_class(line, index) for index, line in enumerate(saved.get("classes", []))]
     ranges = [(float(low), float(high)) for low, high in saved.get("ranges", [])]
     parts = [Part(str(name), int(count)) for name, count in saved.get("parts", [])]
     sound = (

@@ -62,10 +62,10 @@ def grid_peak(grey: np.ndarray, axis: int) -> float:
     power = (np.abs(change) ** 2).mean(axis=tuple(each for each in range(3) if each != axis))
     peaks = []
     for period in PERIODS:
-        place = grey.shape[axis] // period
-        around = [k for k in range(place - AROUND, place + AROUND + 1) if abs(k - place) > 1]
+        peak = grey.shape[axis] // period
+        around = [k for k in range(peak - AROUND, peak + AROUND + 1) if abs(k - peak) > 1]
         others = power[[k for k in around if 0 < k < len(power)]]
-        peaks.append(power[place] / max(np.median(others), 1e-12))
+        peaks.append(power[peak] / max(np.median(others), 1e-12))
     return float(max(peaks))
 
 
@@ -73,7 +73,7 @@ def still_spot(grey: np.ndarray, grey_targets: np.ndarray) -> float:
     """Return how far a block stands out of those around it that is the same in every picture."""
 
     def in_blocks(pictures: np.ndarray) -> np.ndarray:
-        tall, wide = (max(1, side // BLOCKS) for side in pictures.shape[1:])
+        tall, wide = (max(1, length // BLOCKS) for length in pictures.shape[1:])
         cut = pictures[:, : BLOCKS * tall, : BLOCKS * wide]
         return cut.reshape(len(cut), -1, tall, cut.shape[2] // wide, wide).mean(axis=(2, 4))
 

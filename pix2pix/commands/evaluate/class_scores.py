@@ -34,12 +34,12 @@ def target_scores(trained: TrainedRun, split: CheckedSplit) -> dict[str, object]
 def count_readings(true: tf.Tensor, read: tf.Tensor, classes: Classes) -> np.ndarray:
     """Count how many pixels of each true class are of which in other label maps: [true, read]."""
     count = len(classes)
-    places = to_places(true, classes) * count + to_places(read, classes)
-    return np.bincount(places, minlength=count**2).reshape(count, count)
+    pairs = class_indices(true, classes) * count + class_indices(read, classes)
+    return np.bincount(pairs, minlength=count**2).reshape(count, count)
 
 
-def to_places(labels: tf.Tensor, classes: Classes) -> np.ndarray:
-    """Return the place among the classes of each pixel of a batch of label maps, in one row."""
+def class_indices(labels: tf.Tensor, classes: Classes) -> np.ndarray:
+    """Return the index of the class of each pixel of a batch of label maps, in one row."""
     return np.concatenate([classify(pixels, classes).ravel() for pixels in to_pixels(labels)])
 
 
@@ -65,7 +65,7 @@ def class_scores(confusion: np.ndarray, classes: Classes) -> list[dict[str, obje
     _, accuracy, iou = scores_by_class(confusion)
     shares = confusion.sum(axis=1) / confusion.sum()
     rows = []
-    for place, label in enumerate(classes):
-        numbers = {"share": shares[place], "accuracy": accuracy[place], "iou": iou[place]}
+    for index, label in enumerate(classes):
+        numbers = {"share": shares[index], "accuracy": accuracy[index], "iou": iou[index]}
         rows.append({"name": label.name, **{name: float(x) for name, x in numbers.items()}})
     return rows

@@ -67,8 +67,8 @@ def measure_pairs(trained: TrainedRun, split: CheckedSplit) -> list[dict]:
     for batch in generate_batches(trained, split, range(count)):
         values = measure_all(batch.targets, batch.generated)
         table = {metric: column.numpy() for metric, column in values.items()}
-        for place, k in enumerate(batch.numbers):
-            row = {metric: float(column[place]) for metric, column in table.items()}
+        for index, k in enumerate(batch.numbers):
+            row = {metric: float(column[index]) for metric, column in table.items()}
             rows.append({"number": split.number_of(k), "name": split.pairs[k].title, **row})
         say_progress("Evaluating", len(rows), count, f"{len(rows):,} of {count:,}")
     return rows

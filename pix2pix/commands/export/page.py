@@ -7,6 +7,7 @@ computes it in the browser.
 import base64
 import hashlib
 import io
+import json
 import os
 import queue
 import shutil
@@ -30,7 +31,7 @@ from pix2pix.commands.draw.drawings import Drawings, describe_drawings, encode, 
 from pix2pix.commands.open_run import TrainedRun, prepare_source
 from pix2pix.options.commands import Draw, Export
 from pix2pix.pictures.pixels import convert_channels, to_pixels
-from pix2pix.runs.pages import fill_page
+from pix2pix.runs.pages import PAGES, fill_page
 from pix2pix.talk.errors import UserError
 from pix2pix.talk.files import write_text
 from pix2pix.talk.lines import say_row
@@ -48,30 +49,8 @@ class WebFile(NamedTuple):
 
 
 RUNTIMES = {  # by what a browser computes with: the script, and what it compiles
-    "webgpu": {
-        "script": WebFile(
-            "ort.webgpu.bundle.min.mjs",
-            117_732,
-            "sha384-1ntMeyj+z5diX6vBR5h+zlJBPc4iNvhCxE6nlammh8daBYcLBZkzrwDkuJjhwI+f",
-        ),
-        "wasm": WebFile(
-            "ort-wasm-simd-threaded.asyncify.wasm",
-            26_781_914,
-            "sha384-EPVDLTxuO663dkZO/pcKJF6vOyyfq/5z9FY1oksN0UWFX2ABH4wDDZQHeNoUleWR",
-        ),
-    },
-    "wasm": {
-        "script": WebFile(
-            "ort.wasm.bundle.min.mjs",
-            73_054,
-            "sha384-PLWz+nHEVHpjwBsO0YVdvQj6n5814Iv8E3b8FG0Rp/uIAtjFMCKOpP66iPzedrIG",
-        ),
-        "wasm": WebFile(
-            "ort-wasm-simd-threaded.wasm",
-            14_239_897,
-            "sha384-vjBJ1z7qrhkTyYsNqKeF6c7N+nOJSU94czEo+tvZcu8G75JparGq9kB+kTnEUNVM",
-        ),
-    },
+    kind: {use: WebFile(**file) for use, file in files.items()}
+    for kind, files in json.loads((PAGES / "onnx_runtime_web.json").read_text()).items()
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_FLAGS = (
@@ -247,9 +226,8 @@ class CheckServer(ThreadingHTTPServer):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), partial(CheckHandler, directory=str(folder)))
-        self.answers: queue.Queue[tuple[dict[str, str], bytes]] = (
-            queue.Queue()
-        )  # the query and the body of what the page sends
+        # the query and the body of what the page sends
+        self.answers: queue.Queue[tuple[dict[str, str], bytes]] = queue.Queue()
 
 
 class CheckHandler(SimpleHTTPRequestHandler):

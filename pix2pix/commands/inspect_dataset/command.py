@@ -160,8 +160,8 @@ def find_labels(
     if TASKS[options.task].from_photos:
         return {}
     legends = {}
-    for place, (title, side) in enumerate((("source", found.source), ("target", found.target))):
-        classes = side.classes or find_classes(some_pictures(split, place))
+    for index, (title, side) in enumerate((("source", found.source), ("target", found.target))):
+        classes = side.classes or find_classes(some_pictures(split, index))
         if not classes:
             continue
         legends[title] = classes

@@ -79,7 +79,7 @@ def measure_side(grey: np.ndarray, steps: np.ndarray) -> SideMeasures:
 
 def to_small_grey(pixels: np.ndarray) -> np.ndarray:
     """Bring a picture of any size, type and number of channels to a small grey one, from 0 to 1."""
-    every = [max(1, side // (2 * GREY_SIDE)) for side in pixels.shape[:2]]
+    every = [max(1, length // (2 * GREY_SIDE)) for length in pixels.shape[:2]]
     pixels = pixels[:: every[0], :: every[1]]
     low, high = 0.0, 255.0
     if pixels.dtype != np.uint8:  # nobody knows how much of 16 bits a camera fills

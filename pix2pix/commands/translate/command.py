@@ -21,12 +21,7 @@ from pix2pix.options.commands import Translate
 from pix2pix.pairs.pair_folders import check_is_file, read_pair, read_whole, stack_channels
 from pix2pix.pictures.picture_files import SUFFIXES, check_memory, write_picture
 from pix2pix.talk.errors import UsageError, UserError
-from pix2pix.talk.files import (
-    FullDiskError,
-    explain_unwritten,
-    map_ahead,
-    replace_when_complete,
-)
+from pix2pix.talk.files import FullDiskError, explain_unwritten, map_ahead, replace_when_complete
 from pix2pix.talk.lines import say_row
 from pix2pix.talk.notebook import live_output
 from pix2pix.talk.progress import say_progress

@@ -209,7 +209,7 @@ class Translator:
         """Make pixels of values at the size of the original, with what the task keeps of that in
         full detail."""
         found, task = self.trained.found, self.trained.task
-        height, width = (side * task.zoom for side in original.shape[:2])
+        height, width = (length * task.zoom for length in original.shape[:2])
         as_it_is = self.keeps_resolution or values.shape[:2] == (height, width)
         if found.target.classes and self.options.labels == "exact":
             pixels = snap_to_classes(to_pixels(values), found.target.classes)
