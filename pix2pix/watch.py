@@ -111,7 +111,7 @@ class Watch:
         self.clock = StepClock(self.options.steps)
 
     def after(self, step: int) -> None:
-        """Tell what is due after a step; stop where a loss is no number."""
+        """Tell what is due after a step; when it is, stop where a loss is no number."""
         options, writes = self.options, self.training.is_writer
         log_due = is_due(step, options.log_every, options.steps)
         preview_due = is_due(step, options.preview_every, options.steps)
@@ -173,7 +173,8 @@ class Watch:
 
     def show_and_measure(self, step: int) -> None:
         """Save a preview, measure the generator, keep it if it is the best so far, and warn."""
-        write_picture(self.tensorboard, step, self.show_preview())
+        preview = self.show_preview()
+        write_picture(self.tensorboard, step, preview)
         means, keep_best = self.validation.run(step), self.options.keep_best
         tagged = {f"validation/{name}": mean for name, mean in means.items()}
         write_scalars(self.tensorboard, step, tagged)

@@ -146,22 +146,26 @@ def hint_at_less(options: Train, name: str, step: int, seconds_per_step: float) 
         return
     height, width = (length // 2 for length in options.picture_size)
     half_size = replace(options, image_size=height if height == width else f"{height}x{width}")
-    filters = options.generator_filters // 2
-    # the end of a name, flags, and the share of the time of a step
-    choices: list[tuple[int | str, str, float]] = [("short", "", 1.0)]
+    thin = replace(options, generator_filters=options.generator_filters // 2)
+    # the end of a name, options, and the share of the time of a step
+    choices: list[tuple[int | str, Train, float]] = [("short", options, 1.0)]
     if half_size.possible_halvings >= 5 and min(height, width) >= 64:
-        size = half_size.image_size
-        choices.append((size, f" --image-size {size}", HALF_SIZE_TIME))
-    if filters >= 16:
-        choices.append(("thin", f" --generator-filters {filters}", HALF_FILTERS_TIME))
+        choices.append((half_size.image_size, half_size, HALF_SIZE_TIME))
+    if thin.generator_filters >= 16:
+        choices.append(("thin", thin, HALF_FILTERS_TIME))
     say(f"This will take about {describe_time(seconds)}. An hour would do for one of these:")
-    dataset = options.dataset
+    words = [options.dataset]
     if options.source_dir:
-        folders = " ".join(map(str, options.source_folders))
-        dataset = f"--source-dir {folders} --target-dir {options.target_dir}"
-    for ending, flags, share in choices:
+        folders = map(str, options.source_folders)
+        words = ["--source-dir", *folders, "--target-dir", str(options.target_dir)]
+    if options.direction:
+        words += ["--direction", options.direction]
+    for ending, smaller, share in choices:
         steps = float(f"{HOUR / (share * seconds_per_step):.0e}")  # rounded to one digit
-        say(f"  train {dataset} --name {name}-{ending} --steps {steps:.0f}{flags}")
+        of_run = ["--name", f"{name}-{ending}", "--steps", f"{steps:.0f}"]
+        say(
+            " ".join(["  train", shlex.join([*words, *of_run]), describe_changes(smaller)]).rstrip()
+        )
 
 
 def how_to_go_on(folder: Path, options: Train) -> str:

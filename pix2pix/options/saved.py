@@ -9,6 +9,7 @@ import math
 import os
 import sys
 import zipfile
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -202,11 +203,15 @@ def fill_in_changed(options: AnyTrain) -> AnyTrain:
 
 def refuse_to_begin_anew(options: Train, saved: Train) -> None:
     """Refuse a --from that names another run than the one this run has begun with, if any."""
-    if saved.from_run != options.from_run:
-        raise UsageError(
-            f"{options.run_folder} holds a run already, and --from {options.from_run} begins a "
-            "new one. Give that a folder of its own with --name."
-        )
+    if saved.from_run == options.from_run:
+        return
+    with suppress(UserError):  # one of them may be there no more
+        if saved.from_run and find_run(saved) == find_run(options):
+            return
+    raise UsageError(
+        f"{options.run_folder} holds a run already, and --from {options.from_run} begins a "
+        "new one. Give that a folder of its own with --name."
+    )
 
 
 def find_run(options: Train) -> Path:

@@ -18,7 +18,7 @@ from pix2pix.talk.lines import say
 
 Shape = tuple[int, ...]
 Parts = dict[str, Any]  # of a training, by their names in a checkpoint
-FAILED = (tf.errors.OpError, IndexError, ValueError, AssertionError)  # by restoring
+FAILED = (tf.errors.OpError, IndexError, ValueError, AssertionError)  # by what cannot be restored
 SAVED_WEIGHT = re.compile(r"(\w+)_optimizer/_trainable_variables/\d+/")  # where a checkpoint has it
 SCALED = "/dynamic_scale/"  # in the names of what scales losses in float16
 SHAPES_SHOWN = 3
@@ -50,7 +50,7 @@ def write_checkpoint(checkpoint: tf.train.Checkpoint, folder: Path, step: int) -
 
 
 def keep_newest(folder: Path, count: int) -> None:
-    """Remove all checkpoints of a run but the newest."""
+    """Remove all checkpoints of a run but so many of the newest."""
     for path in checkpoints(folder)[:-count]:
         for file in folder.glob(f"{path.name}.*"):
             file.unlink()
@@ -96,9 +96,9 @@ def restore(checkpoint: tf.train.Checkpoint, parts: Parts, folder: Path) -> None
     damaged = []
     for path in reversed(checkpoints(folder)):
         try:
-            part = saved_part(parts, path)
-            part.restore(str(path)).assert_consumed()
-            checkpoint.save_counter.assign(part.save_counter)
+            known = known_parts(parts, path)
+            known.restore(str(path)).assert_consumed()
+            checkpoint.save_counter.assign(known.save_counter)
             break
         except FAILED as error:
             tf.get_logger().addFilter(is_no_list_of_leftovers)
@@ -114,12 +114,12 @@ def restore(checkpoint: tf.train.Checkpoint, parts: Parts, folder: Path) -> None
 
 
 def is_no_list_of_leftovers(record: logging.LogRecord) -> bool:
-    """Tell whether a line of TensorFlow's is none of those that list, at the very end, what was not
-    restored from a checkpoint; that is said here in a line."""
+    """Let through all that TensorFlow says but the lines that list, at the very end, what was not
+    restored from a checkpoint; that is said here in one."""
     return not record.getMessage().startswith(LEFT)
 
 
-def saved_part(parts: Parts, path: Path) -> tf.train.Checkpoint:
+def known_parts(parts: Parts, path: Path) -> tf.train.Checkpoint:
     """Return what a checkpoint has of a training: an older one has fewer means of the losses."""
     saved = {name for name, _ in tf.train.list_variables(str(path))}
     known = {
@@ -177,7 +177,7 @@ def compare_networks(parts: Parts, saved: dict[str, Shape]) -> list[str]:
 
 
 def compare_others(parts: Parts, saved: list[str]) -> str:
-    """Say what but weights is different in a checkpoint from what is trained now."""
+    """Say what other than weights is different in a checkpoint from what is trained now."""
     was_scaled = any(SCALED in name for name in saved)
     is_scaled = isinstance(parts["generator_optimizer"], keras.optimizers.LossScaleOptimizer)
     if was_scaled != is_scaled:

@@ -73,7 +73,9 @@ def answer_signals(heeded: list[int]) -> Iterator[None]:
             if not is_second:
                 say_over("Stopping after this step, then saving (again: leave without saving)")
             elif not in_notebook():
-                say_over("Left without saving. It goes on from the last checkpoint.")
+                say_over(
+                    "Left without saving. The next start goes on from the last checkpoint, if any."
+                )
                 os._exit(128 + number)
             is_second = True
 

@@ -72,6 +72,8 @@ def export(options: Export) -> Path:
     """Write the formats and their model card; return the folder they are in."""
     trained = open_run(options.run)
     folder = options.output or trained.folder / "export"
+    if not options.formats:
+        raise UsageError(f"--formats must be at least one of {', '.join(FORMATS)}.")
     if options.half and options.int8:
         raise UsageError("--half and --int8: one of them at a time.")
     smaller = options.half or options.int8
