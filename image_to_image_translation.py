@@ -2,8 +2,8 @@
 
 The training of "Image-to-Image Translation with Conditional Adversarial Networks" by Isola, Zhu,
 Zhou and Efros (CVPR 2017, arXiv 1611.07004), cited below as "paper". What decides what is learned
-from a pair stands in this file, in the order the data flows, what is called before what calls it;
-`grep "^# --- "` prints its table of contents.
+from a pair stands in this file, in the order in which the data flow; a function stands before those
+that call it. `grep "^# --- " image_to_image_translation.py` prints its table of contents.
 
     python image_to_image_translation.py                    facades, from label maps to photos
     python image_to_image_translation.py --help             every option and its default
@@ -26,9 +26,9 @@ never stopped.
 In a notebook, `from image_to_image_translation import Train, train`, then
 `train(Train(dataset="synthetic", image_size=64, steps=1000))`. Importing starts nothing.
 
-Two things pass through it: `options`, what was asked (`pix2pix/options/`), and `found`, what the
-pictures decide (`pix2pix/preparation.py`). The other folders of `pix2pix` are what the training
-stands on, and what one does before and after it; docs/ARCHITECTURE.md shows them.
+Two of the things that pass through it: `options`, what was asked (`pix2pix/options/`), and `found`,
+what the pictures decide (`pix2pix/preparation.py`). The other folders of `pix2pix` are what the
+training stands on, and what one does before and after it; docs/ARCHITECTURE.md shows them.
 """
 
 from pix2pix.command_line import main  # the first import of all: it is quick, the others are not
@@ -63,6 +63,7 @@ from pix2pix.networks import (
     build_class_discriminator,
     choose_strategy,
     compute_in,
+    critic,
     has_gpu,
     is_writer,
     requested_stop,
@@ -102,11 +103,11 @@ from pix2pix.talk.progress import is_due
 from pix2pix.talk.stop_signals import stop_requests
 from pix2pix.watch import Watch, say_finished
 
-CACHE_BYTES = 2 * 2**30  # training pictures stay in memory once they are read, if not more
+CACHE_BYTES = 2 * 2**30  # training pictures stay in memory once read, if all take no more
 BATCHES_AHEAD = 4  # made while a step is taken
 JITTER_SCALE = 286 / 256  # paper: pictures are enlarged to 286×286, for 256×256
 BORDER = [[0, 0], [1, 1], [1, 1], [0, 0]]  # a pixel around each map
-SMALLEST_MIRRORED = 16  # pixels: smaller maps end in zeros, so that places can be told apart
+SMALLEST_MIRRORED = 16  # pixels; smaller maps end in zeros, which tell where their border is
 PREVIEW_PAIRS = 3  # in a preview, at most
 
 # --- 2. Data --------------------------------------------------------------------------------------
@@ -130,8 +131,8 @@ def find_splits(options: Train) -> dict[str, Split]:
         from_photos = False  # it has pairs; a task takes their targets
     elif options.source_dir:
         root, folders = Path(), (*map(str, options.source_folders), str(options.target_dir))
-    found = find_pairs(root, folders, from_photos, options.holdout, options.seed)
-    return in_order(found, options)
+    by_split = find_pairs(root, folders, from_photos, options.holdout, options.seed)
+    return in_order(by_split, options)
 
 
 def find_older_split(options: Train) -> Split | None:
@@ -203,12 +204,10 @@ def load_pair(split: Split, k: int, options: Train, found: Found) -> list[tuple[
 
 def load_for_jitter(split: Split, k: int, options: Train, found: Found) -> list[np.ndarray]:
     """Load the pictures of pair k at the size that jitter cuts from."""
-    loaded = []
-    for pixels, side in load_pair(split, k, options, found):
-        size = size_for_jitter(pixels.shape[:2], options)
-        is_whole = options.crop and options.jitter
-        loaded.append(pixels if is_whole else fit_to_size(pixels, size, options, side))
-    return loaded
+    return [
+        fit_to_size(pixels, size_for_jitter(pixels.shape[:2], options), options, side)
+        for pixels, side in load_pair(split, k, options, found)
+    ]
 
 
 def load_examples(
@@ -261,9 +260,9 @@ def batches(
     saved. Each worker makes its share of every batch, a part for each of its devices, in order."""
     count, share = len(split), options.batch_size // shard.num_input_pipelines
     channels = sum(stored_sides(options, found)[0])
-    most = None if bytes_for_jitter(split, options) <= CACHE_BYTES else 0
+    kept = None if bytes_for_jitter(split, options) <= CACHE_BYTES else 0  # all pictures, or none
 
-    @lru_cache(most)  # all of them, if they fit: read in the first epoch
+    @lru_cache(kept)
     def load_pictures(k: int) -> list[np.ndarray]:
         return load_for_jitter(split, k, options, found)
 
@@ -306,7 +305,8 @@ def convolution(
 
 
 def normalize(x: keras.KerasTensor, options: Train) -> keras.KerasTensor:
-    """Bring each channel to mean 0 and variance 1, over a picture or a batch, then scale it."""
+    """Bring each channel of a picture, or of a batch, to mean 0 and variance 1, and scale it; or
+    what else --normalization says."""
     scaled = {"epsilon": 1e-5, "gamma_initializer": keras.initializers.RandomNormal(1, 0.02)}
     if options.normalization == "instance":
         return layers.GroupNormalization(groups=-1, **scaled)(x)
@@ -362,7 +362,9 @@ def build_generator(options: Train, found: Found) -> keras.Model:
 
     All values are from -1 to 1."""
     task, biased = task_of(options, found.direction), needs_bias(options)
-    depth = found.depth  # by default until a side is odd: 1×1, for 256×256
+    depth = (
+        found.depth
+    )  # by default as often as both lengths can be halved: down to 1×1 from 256×256
     filters = [options.generator_filters * min(2**level, 8) for level in range(depth)]
     source = keras.Input((*task.size, found.source_channels), name="source")
     x = one_channel_per_class(source, found.source.classes)
@@ -436,8 +438,8 @@ def build_pixel_discriminator(options: Train, found: Found) -> keras.Model:
 
 @dataclass(frozen=True)
 class Discriminator:
-    """A kind of discriminator: what builds it, and what its verdicts cost, unless --gan-loss says
-    so."""
+    """A kind of discriminator: what builds it, and what its verdicts cost; by default what
+    --gan-loss says."""
 
     build: Callable[[Train, Found], keras.Model]
     loss: GanLoss | None = None
@@ -450,16 +452,20 @@ DISCRIMINATORS = {
 
 
 def build_networks(options: Train, found: Found) -> dict[str, keras.Model]:
-    """Build all networks that learn, by name; each minimises the loss of its name."""
-    return {
+    """Build all networks that learn, by name. Each minimises the loss of its name, the generator
+    `generator_total`."""
+    networks = {
         "generator": build_generator(options, found),
-        "discriminator": DISCRIMINATORS[options.discriminator].build(options, found),
+        "discriminator": DISCRIMINATORS[found.discriminator].build(options, found),
     }
+    if options.critic == "features":
+        networks["critic"] = critic.build(*judged_inputs(options, found))
+    return networks
 
 
 # --- 5. Losses ------------------------------------------------------------------------------------
 
-LOSSES = {  # all that is logged, in this order; and what it is called on the screen, if it is there
+LOSSES = {  # all that is logged, in this order: its name, and the one on the screen, if it is there
     "generator_total": "",
     "generator_gan": "gan",
     "generator_l1": "L1",
@@ -468,6 +474,12 @@ LOSSES = {  # all that is logged, in this order; and what it is called on the sc
     "discriminator_generated": "",
     "discriminator_right": "right",
 }
+
+
+def logged_losses(options: Train) -> dict[str, str]:
+    """Return the losses of a training with what each is called on the screen."""
+    return LOSSES if options.critic == "none" else LOSSES | critic.LOSSES
+
 
 # The paper's cross-entropy, with the sigmoid taken into the logarithm. It is written as softplus
 # because tf.nn.sigmoid_cross_entropy_with_logits sums four terms of its gradient in no fixed order,
@@ -482,27 +494,30 @@ GAN_LOSSES = OTHER_GAN_LOSSES | {
 }
 
 
-def gan_loss(options: Train) -> GanLoss:
+def choose_gan_loss(options: Train, found: Found) -> GanLoss:
     """Return what the verdicts of the discriminator cost."""
-    return DISCRIMINATORS[options.discriminator].loss or GAN_LOSSES[options.gan_loss]
+    return DISCRIMINATORS[found.discriminator].loss or GAN_LOSSES[options.gan_loss]
 
 
 def generator_losses(
-    target: tf.Tensor, generated: tf.Tensor, generated_logits: tf.Tensor, options: Train
+    target: tf.Tensor,
+    generated: tf.Tensor,
+    generated_logits: tf.Tensor,
+    loss: GanLoss,
+    l1_weight: float,
 ) -> dict[str, tf.Tensor]:
     """Measure how well the discriminator is deceived, and how near the ground truth is."""
-    gan = tf.reduce_mean(gan_loss(options).generator(generated_logits))
+    gan = tf.reduce_mean(loss.generator(generated_logits))
     l1 = tf.reduce_mean(tf.abs(target - generated))
-    total = gan + options.l1_weight * l1  # paper: equation 4, λ = 100
+    total = gan + l1_weight * l1  # paper: equation 4, λ = 100
     return {"generator_total": total, "generator_gan": gan, "generator_l1": l1}
 
 
 def discriminator_losses(
-    real_logits: tf.Tensor, generated_logits: tf.Tensor, options: Train
+    real_logits: tf.Tensor, generated_logits: tf.Tensor, loss: GanLoss
 ) -> dict[str, tf.Tensor]:
     """Measure how badly real and generated pictures are told apart, and in what share of the
     patches they are told apart rightly."""
-    loss = gan_loss(options)
     real = tf.reduce_mean(loss.real(real_logits))
     generated = tf.reduce_mean(loss.generated(generated_logits))
     right = [loss.says_real(real_logits), ~loss.says_real(generated_logits)]
@@ -515,17 +530,26 @@ def discriminator_losses(
 
 
 def compute_losses(
+    training: "Training",
     networks: dict[str, keras.Model],
     source: tf.Tensor,
     target: tf.Tensor,
     generated: tf.Tensor,
-    options: Train,
 ) -> dict[str, tf.Tensor]:
-    """Let the discriminator judge real and generated pictures; return all losses, by name."""
+    """Let networks of a training judge real and generated pictures; return all losses, by name."""
+    options, loss = training.options, choose_gan_loss(training.options, training.found)
     real_logits = networks["discriminator"]([source, target], training=True)
     generated_logits = networks["discriminator"]([source, generated], training=True)
-    losses = generator_losses(target, generated, generated_logits, options)
-    return losses | discriminator_losses(real_logits, generated_logits, options)
+    losses = generator_losses(target, generated, generated_logits, loss, options.l1_weight)
+    losses |= discriminator_losses(real_logits, generated_logits, loss)
+    if options.critic == "features":  # not in the paper
+        pictures = critic.move_alike(
+            [source, target, generated], [options.seed, training.steps_done]
+        )
+        losses |= critic.losses(networks["critic"], *pictures)
+        losses["generator_total"] += losses["generator_critic"]
+        losses["generator_total"] += options.feature_weight * losses["generator_features"]
+    return losses
 
 
 # --- 6. Train step --------------------------------------------------------------------------------
@@ -560,9 +584,9 @@ def train_step(training: "Training", source: tf.Tensor, target: tf.Tensor) -> di
     goals = {}
     with tf.GradientTape() as generator_tape:
         generated = networks["generator"](source, training=True)
-        # what the others learn from need not go back into the generator
+        # begun after the generator: the gradients of the others stop at its picture
         with tf.GradientTape(persistent=True) as tape_of_others:
-            losses = compute_losses(networks, source, target, generated, training.options)
+            losses = compute_losses(training, networks, source, target, generated)
             for name, optimizer in training.optimizers.items():
                 loss = losses["generator_total" if name == "generator" else name]
                 goals[name] = optimizer.scale_loss(loss / replicas)
@@ -611,13 +635,14 @@ class Training:
         first, mean = tf.VariableAggregation.ONLY_FIRST_REPLICA, tf.VariableAggregation.MEAN
         self.steps_done = tf.Variable(0, dtype=tf.int64, aggregation=first)
         self.logged = tf.Variable(0, dtype=tf.int64)  # the step of the last log line
-        self.loss_sums = {name: tf.Variable(0.0, aggregation=mean) for name in LOSSES}  # since then
+        losses = logged_losses(options)  # their sums since then
+        self.loss_sums = {name: tf.Variable(0.0, aggregation=mean) for name in losses}
         self.noise = [layer.seed_generator.state.value for layer in dropout_layers(self.generator)]
-        optimizers = {f"{name}_optimizer": each for name, each in self.optimizers.items()}
+        saved_optimizers = {f"{name}_optimizer": each for name, each in self.optimizers.items()}
         self.parts = {  # by their names in a checkpoint
             **self.networks,
             "average": self.average,
-            **optimizers,
+            **saved_optimizers,
             "noise": self.noise,
             "step": self.steps_done,
             "logged": self.logged,
@@ -648,7 +673,7 @@ class Training:
         return [*variables, self.steps_done, self.logged, *self.loss_sums.values()]
 
     def refuse_to_go_on(self) -> None:
-        """Say since when a loss may have been infinite or no number, and what to do."""
+        """Raise the error that says since when a loss may have been infinite or no number."""
         first = min(int(self.logged.numpy()) + 1, self.step)
         raise checkpoint_files.not_finite_error(self.folder, first, self.step)
 
@@ -677,7 +702,7 @@ class Training:
             return
         self.mean_losses()
         judged = [example, generate(self.average, example)]
-        verdicts = [each(judged, training=False) for each in self.discriminators]
+        verdicts = keras.tree.flatten([each(judged) for each in self.discriminators])
         if not all(np.isfinite(verdict).all() for verdict in verdicts):
             self.refuse_to_go_on()  # the losses are from before the last update
         with checkpoint_files.explain_unsaved(self.folder, self.step):
@@ -771,7 +796,7 @@ def take_steps(training: Training, split: CheckedSplit) -> Iterator[int]:
 def train_steps(training: Training, split: CheckedSplit, watch: Watch) -> int:
     """Run the loop: take a step, watch, save, stop. Return the signal that stopped it, or 0."""
     options, last = training.options, training.options.steps
-    every = max(1, options.log_every // 20)  # that other workers are asked whether to stop
+    every = max(1, options.log_every // 20)  # steps between two questions to other workers
     with stop_requests() as requests:
         watch.begin()
         for step in take_steps(training, split):
@@ -798,7 +823,9 @@ def train_as_told(options: Train) -> RunFolder:
             return RunFolder(folder)
 
         name = choose_shown(splits)
-        watch = Watch(training, HeldOut(training, name, splits[name]), generate, LOSSES)
+        watch = Watch(
+            training, HeldOut(training, name, splits[name]), generate, logged_losses(options)
+        )
         watch.announce(splits["train"])
         if training.is_writer:
             write_config(options, found, splits["train"])

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from pix2pix.networks.imagenet_features import find_weights
 from pix2pix.options.advice import refuse_broken, refuse_single_pictures
 from pix2pix.options.checks import check_train, require
 from pix2pix.options.found import Found
@@ -53,6 +54,8 @@ def task_of(options: Train, direction: str | None) -> Task:
 def check_options(options: Train) -> None:
     """Refuse options that make no sense, by themselves or for the task."""
     check_train(options)
+    if options.critic == "features":
+        find_weights()
     task = task_of(options, options.direction)
     if not task.can_turn_round:
         require(options.direction != "BtoA", options, "direction", "AtoB with this --task")
@@ -86,10 +89,10 @@ def choose_order(options: Train) -> tuple[int, ...]:
     return (1, 0) if choose_direction(options) == "BtoA" else (0, 1)
 
 
-def in_order(found: Mapping[str, FoundPairs], options: Train) -> dict[str, Split]:
+def in_order(by_split: Mapping[str, FoundPairs], options: Train) -> dict[str, Split]:
     """Turn the pairs that were found into splits, which know in what order to read a pair."""
     order = choose_order(options)
-    return {name: Split(there.pairs, order, there.problems) for name, there in found.items()}
+    return {name: Split(each.pairs, order, each.problems) for name, each in by_split.items()}
 
 
 # --- Checking every pair --------------------------------------------------------------------------
@@ -173,7 +176,8 @@ def some_pictures(split: CheckedSplit, index: int) -> Iterator[np.ndarray]:
 
 
 def find_sides(split: CheckedSplit, options: Train) -> list[Side]:
-    """Find out what the pictures of a split mean: classes, or more than can be seen."""
+    """Find out what the pictures of a split mean: which colours are classes, and which numbers
+    are black and white."""
     titles, sides = ("source", "target"), []
     from_photos, older = TASKS[options.task].from_photos, sides_of_older(options)
     for index, (title, side) in enumerate(zip(titles, split.describe(), strict=False)):
@@ -266,18 +270,40 @@ def conclude(options: Train, kinds: Iterable[tuple[Kind, ...]], sides: Sequence[
     sides = sides[: len(by_side)]
     source, target = task.settle([settle_kind(*each) for each in zip(by_side, sides, strict=True)])
     source_side, target_side = task.settle_sides(sides)
-    if options.discriminator == "classes" and not source_side.classes:
-        raise UsageError("--discriminator classes is for label maps: add --labels source.")
+    target_channels = options.target_channels or target.channels
     check_augment(options.augment, sides)
+    check_critic(options, target_channels, target_side)
     return Found(
         pairs=None,
         direction=direction,
         source_channels=options.source_channels or source.channels,
-        target_channels=options.target_channels or target.channels,
+        target_channels=target_channels,
         depth=options.depth or options.possible_halvings,
         target_bits=target.bits,
+        discriminator=choose_discriminator(options, source_side),
         source=source_side,
         target=target_side,
+    )
+
+
+def choose_discriminator(options: Train, source: Side) -> Literal["patches", "classes"]:
+    """Return the kind of discriminator: as asked, or as the sources allow."""
+    if options.discriminator == "classes" and not source.classes:
+        raise UsageError("--discriminator classes is for label maps: add --labels source.")
+    if options.discriminator == "patches" or not source.classes:
+        return "patches"
+    rule = "left out where the discriminator names classes, which has a loss of its own"
+    require(options.gan_loss == Train.gan_loss, options, "gan_loss", rule)
+    return "classes"
+
+
+def check_critic(options: Train, channels: int, target: Side) -> None:
+    """Refuse to show the critic what it cannot see."""
+    if options.critic == "none" or channels in (1, 3) or (channels == 4 and not target.measured):
+        return
+    raise UsageError(
+        f"--critic features sees grey, RGB and RGBA, not {channels} channels of measurements. "
+        "Train with --critic none."
     )
 
 
@@ -288,7 +314,7 @@ def prepare(
     ones. Return the sound pairs, and what they decide."""
     checked = check_splits(splits, options)
     refuse_broken(checked, options)
-    if not checkpoints(options.run_folder):  # an older run may have been begun without a question
+    if not checkpoints(options.run_folder):  # a run that goes on may be older than this question
         check_layout(checked["train"], options)
     if older is not None:
         of_older = older_options(options)
@@ -323,7 +349,7 @@ def write_config(options: Train, found: Found, training_pairs: CheckedSplit) -> 
 
 
 def stored_sides(options: Train, found: Found) -> tuple[Sequence[int], Sequence[Side]]:
-    """Return the channels of the pictures that a pair has on disk, and what they mean."""
+    """Return the channels to which the pictures of a pair are brought, and what they mean."""
     task = task_of(options, found.direction)
     counts = task.stored(found.source_channels, found.target_channels)
     return counts, task.stored(found.source, found.target)

@@ -191,12 +191,13 @@ def test_a_patch_sees_70_by_70_pixels():
 def test_every_weight_learns(small):
     generator, discriminator = build(dataclasses.replace(small, image_size=64))
     source, target = tf.random.stateless_uniform([2, 1, 64, 64, 3], [1, 2], minval=-1)
+    loss = script.GAN_LOSSES["vanilla"]
     with tf.GradientTape(persistent=True) as tape:
         generated = generator(source, training=True)
         logits = discriminator([source, generated], training=True)
-        losses = script.generator_losses(target, generated, logits, small)
+        losses = script.generator_losses(target, generated, logits, loss, 100.0)
         real_logits = discriminator([source, target])
-        losses |= script.discriminator_losses(real_logits, logits, small)
+        losses |= script.discriminator_losses(real_logits, logits, loss)
     for network, loss in (
         (generator, losses["generator_total"]),
         (discriminator, losses["discriminator"]),

@@ -1,5 +1,6 @@
 """What goes beyond the paper's networks or runs them faster, and what they run on."""
 
+from pix2pix.networks import critic
 from pix2pix.networks.class_discriminator import build_class_discriminator
 from pix2pix.networks.devices import (
     choose_strategy,

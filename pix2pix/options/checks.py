@@ -17,7 +17,7 @@ from pix2pix.talk.errors import UsageError, shorten
 MOST = 10**12  # that a whole number may be: products of two still fit into 64 bits
 MOST_OF = {"generator_filters": 1024, "discriminator_filters": 1024, "batch_size": 4096}
 MAY_BE_ZERO = ("seed", "validate")
-LONGEST_SIDE = 8192  # of the networks, in pixels
+LONGEST = 8192  # pixels, in height or width of the networks
 
 
 def require(condition: bool, options: Train, field: str, rule: str) -> None:
@@ -126,8 +126,8 @@ def check_meanings(options: Train) -> None:
 def check_sizes(options: Train) -> None:
     """Refuse an image size that the networks do not divide, and impossible depths and scales."""
     readable = re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5})?", str(options.image_size))
-    small_enough = not readable or max(options.picture_size) <= LONGEST_SIDE
-    require(small_enough, options, "image_size", f"at most {LONGEST_SIDE} on each side")
+    small_enough = not readable or max(options.picture_size) <= LONGEST
+    require(small_enough, options, "image_size", f"at most {LONGEST} in height and width")
     large_enough = bool(readable) and min(options.picture_size) >= 32
     divisible = large_enough and (bool(options.depth) or options.possible_halvings >= 5)
     require(
@@ -152,10 +152,13 @@ def check_learning(options: Train) -> None:
     require(before_the_last, options, "learning_rate_decay_from", "a step before the last")
     for share in ("average_weights", "beta_1"):
         require(0 <= getattr(options, share) < 1, options, share, "at least 0 and below 1")
-    has_choice = options.discriminator == "patches" or options.gan_loss == Train.gan_loss
+    has_choice = options.discriminator != "classes" or options.gan_loss == Train.gan_loss
     rule = "left out with --discriminator classes, which has a loss of its own"
     require(has_choice, options, "gan_loss", rule)
-    require(0 <= options.l1_weight < math.inf, options, "l1_weight", "at least 0")
+    for weight in ("l1_weight", "feature_weight"):
+        require(0 <= getattr(options, weight) < math.inf, options, weight, "at least 0")
+    if options.feature_weight and options.critic == "none":
+        raise UsageError("--feature-weight needs --critic features, which has the features.")
     require(0 <= options.validate <= MOST, options, "validate", f"from 0 to {MOST:,}")
     if options.keep_best and not options.validate:
         raise UsageError("--keep-best chooses by what --validate measures, so that cannot be 0.")

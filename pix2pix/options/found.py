@@ -9,8 +9,9 @@ from pix2pix.pictures.sides import PHOTOS, Side, side_from_saved
 from pix2pix.talk.errors import UsageError, shorten
 
 MOST_CHANNELS = 1024  # of a picture
-DEPTHS = (8, 16, 32)  # bits of a target
+TARGET_BITS = (8, 16, 32)
 DIRECTIONS = (None, "AtoB", "BtoA")
+JUDGES = ("patches", "classes")
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Found:
     target_channels: int
     depth: int  # how often the generator halves a picture
     target_bits: int  # 8, 16 or 32
+    discriminator: Literal["patches", "classes"] = "patches"
     source: Side = PHOTOS
     target: Side = PHOTOS
     pair_shape: tuple[int, int] | None = None  # of most pictures, if each holds both halves
@@ -52,13 +54,15 @@ def read_found(saved: dict, options: Train) -> Found:
     if depth is None:
         check_sizes(options)
         depth = options.possible_halvings
+    judge = saved.get("discriminator", options.discriminator)
     return Found(
         pairs=checked("pairs", pairs, pairs is None or is_a(pairs, str), "text"),
         direction=checked("direction", direction, direction in DIRECTIONS, "AtoB or BtoA")
         or options.direction,
         **channels,
         depth=checked("depth", depth, is_a(depth, int) and depth > 0, "a number of halvings"),
-        target_bits=checked("target_bits", bits, bits in DEPTHS, "8, 16 or 32"),
+        target_bits=checked("target_bits", bits, bits in TARGET_BITS, "8, 16 or 32"),
+        discriminator=checked("discriminator", judge, judge in JUDGES, "patches or classes"),
         source=read_side(saved, "source", channels["source_channels"]),
         target=read_side(saved, "target", channels["target_channels"]),
         pair_shape=read_pair_shape(saved),
@@ -72,7 +76,7 @@ def read_pair_shape(saved: dict) -> tuple[int, int] | None:
         return None
     is_list = is_a(shape, list) and len(shape) == 2
     is_right = is_list and all(is_a(length, int) and 1 <= length <= MOST for length in shape)
-    height, width = checked("pair_shape", shape, is_right, "two sides")
+    height, width = checked("pair_shape", shape, is_right, "a height and a width")
     return height, width
 
 

@@ -101,7 +101,7 @@ class DataOptions(Options):
     """facades, maps, cityscapes, edges2shoes, edges2handbags or night2day (downloaded once), your
     own folder, or synthetic, drawn on the spot. Coming first, it needs no --dataset before it."""
     source_dir: Free[Unset[tuple[Path, ...]]] = None  # if it is one, a path: see source_folders
-    """Instead of a dataset: the folder of the sources, A, paired by file name with target_dir.
+    """Instead of a dataset: the folder of the sources, A, paired by file name with --target-dir.
     Several folders, if several pictures make a source together: their channels are stacked."""
     target_dir: Free[Unset[Path]] = None
     """The folder of the targets, B."""
@@ -167,7 +167,7 @@ class NetworkOptions(Options):
     discriminator_filters: Network[int] = 64
     """Filters of the discriminator's first layer; the others follow."""
     depth: Network[Unset[int]] = None
-    """How often the generator halves the picture. Default: as often as both sides can be halved."""
+    """How often the generator halves the picture. Default: as often as possible."""
     normalization: Network[Literal["instance", "batch", "none", "plain-instance"]] = "instance"
     """instance: each picture on its own. batch: all of a batch together, moving averages after the
     training; for batches well above 1. plain-instance: without learning to scale, like the authors'
@@ -177,9 +177,12 @@ class NetworkOptions(Options):
     padding: SameRun[Literal["zeros", "reflect"]] = "zeros"
     """What the generator's convolutions meet beyond the border of large maps: zeros, as in the
     paper, or the map mirrored, against dark borders."""
-    discriminator: Network[Literal["patches", "classes"]] = "patches"
+    discriminator: Network[Literal["patches", "classes", "auto"]] = "patches"
     """patches: the paper's PatchGAN. classes: for sources that are label maps, names the class of
-    each pixel, or finds it generated."""
+    each pixel, or finds it generated. auto: classes if the sources are label maps."""
+    critic: SameRun[Literal["none", "features"]] = "none"
+    """features: beside the discriminator, one that sees pictures through a small network trained on
+    ImageNet."""
     average_weights: SameRun[float] = 0.999
     """Previews and generator.keras use a moving average of the generator's weights, which keeps
     this share of itself at every step; 0: the weights as they are."""
@@ -204,10 +207,12 @@ class LearningOptions(Options):
     """Adam's momentum, for both networks."""
     l1_weight: Told[float] = 100.0
     """How much the L1 distance to the ground truth counts against deceiving the discriminator."""
+    feature_weight: Told[float] = 0.0
+    """With --critic features: how much the distance to the ground truth in its features counts."""
     gan_loss: Told[Literal["vanilla", "least-squares", "hinge"]] = "vanilla"
     """What the discriminator's verdict costs both networks."""
     seed: Told[int] = 0
-    """Decides the initial weights, the order of the pairs, jitter and dropout."""
+    """Decides initial weights, the order of the pairs, jitter, dropout, and what is held out."""
     precision: Told[Literal["auto", "float32", "bfloat16", "float16"]] = "auto"
     """What training computes in; weights, statistics and losses stay float32. auto: bfloat16 where
     the hardware has it, else float32. float16: for GPUs without bfloat16, with scaled losses."""
@@ -262,7 +267,7 @@ class Train(RunOptions, LearningOptions, NetworkOptions, PictureOptions, DataOpt
 
     @property
     def possible_halvings(self) -> int:
-        """Count how often both sides of the image size can be halved without a remainder."""
+        """Count how often height and width can both be halved without a remainder."""
         length, count = math.gcd(*self.picture_size), 0
         while length and length % 2 == 0:
             length, count = length // 2, count + 1

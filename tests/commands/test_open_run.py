@@ -417,7 +417,11 @@ def test_options_of_other_sources_are_refused(run, options, found):
     ("options", "found", "said"),
     [
         ({"generator_filters": 2**30}, {}, "--generator-filters must be a whole number from 1 to"),
-        ({"image_size": "99999x99999"}, {}, "--image-size must be at most 8192 on each side"),
+        (
+            {"image_size": "99999x99999"},
+            {},
+            "--image-size must be at most 8192 in height and width",
+        ),
         ({"image_size": "32x"}, {}, "--image-size must be SIZE or HEIGHTxWIDTH, from 32 on"),
         ({"task": "superb"}, {}, "--task must be one of pairs, "),
         ({"task": "colorize"}, {}, "--direction must be AtoB with this --task"),

@@ -56,15 +56,16 @@ def test_every_class_weighs_the_same_however_small():
 
 
 def test_what_it_costs_by_hand(judging):
+    loss = script.choose_gan_loss(judging, found_for(judging))
     verdicts = tf.math.log(tf.constant([[[[0.5, 0.25], [0.125, 0.75]]]]))
-    losses = script.discriminator_losses(verdicts, verdicts, judging)
+    losses = script.discriminator_losses(verdicts, verdicts, loss)
     real, generated = math.log(16) / 2, math.log(16 / 3) / 2
     assert float(losses["discriminator_real"]) == pytest.approx(real)
     assert float(losses["discriminator_generated"]) == pytest.approx(generated)
     assert float(losses["discriminator"]) == pytest.approx((real + generated) / 2)
     assert float(losses["discriminator_right"]) == 0.5  # one of two is taken for generated
     nothing = tf.zeros([3])
-    of_generator = script.generator_losses(nothing, nothing, verdicts, judging)
+    of_generator = script.generator_losses(nothing, nothing, verdicts, loss, 100.0)
     assert float(of_generator["generator_gan"]) == pytest.approx(real)
 
 
