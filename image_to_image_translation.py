@@ -438,16 +438,17 @@ def build_pixel_discriminator(options: Train, found: Found) -> keras.Model:
 
 @dataclass(frozen=True)
 class Discriminator:
-    """A kind of discriminator: what builds it, and what its verdicts cost; by default what
-    --gan-loss says."""
+    """A kind of discriminator: what builds it, what its verdicts cost (None: what --gan-loss says),
+    and how much L1 counts beside it with --l1-weight auto."""
 
     build: Callable[[Train, Found], keras.Model]
     loss: GanLoss | None = None
+    l1_weight: float = 100.0
 
 
 DISCRIMINATORS = {
     "patches": Discriminator(build_patch_discriminator),
-    "classes": Discriminator(build_pixel_discriminator, CLASS_LOSS),
+    "classes": Discriminator(build_pixel_discriminator, CLASS_LOSS, l1_weight=3.0),
 }
 
 
@@ -494,11 +495,6 @@ GAN_LOSSES = OTHER_GAN_LOSSES | {
 }
 
 
-def choose_gan_loss(options: Train, found: Found) -> GanLoss:
-    """Return what the verdicts of the discriminator cost."""
-    return DISCRIMINATORS[found.discriminator].loss or GAN_LOSSES[options.gan_loss]
-
-
 def generator_losses(
     target: tf.Tensor,
     generated: tf.Tensor,
@@ -537,10 +533,12 @@ def compute_losses(
     generated: tf.Tensor,
 ) -> dict[str, tf.Tensor]:
     """Let networks of a training judge real and generated pictures; return all losses, by name."""
-    options, loss = training.options, choose_gan_loss(training.options, training.found)
+    options, kind = training.options, DISCRIMINATORS[training.found.discriminator]
+    loss = kind.loss or GAN_LOSSES[options.gan_loss]
+    l1_weight = kind.l1_weight if options.l1_weight == "auto" else options.l1_weight
     real_logits = networks["discriminator"]([source, target], training=True)
     generated_logits = networks["discriminator"]([source, generated], training=True)
-    losses = generator_losses(target, generated, generated_logits, loss, options.l1_weight)
+    losses = generator_losses(target, generated, generated_logits, loss, l1_weight)
     losses |= discriminator_losses(real_logits, generated_logits, loss)
     if options.critic == "features":  # not in the paper
         pictures = critic.move_alike(

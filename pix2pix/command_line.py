@@ -239,6 +239,8 @@ def refuse_other_choices(kind: type, arguments: Sequence[str]) -> None:
     """Refuse a word that is none of those a flag may have; tyro would offer None among them."""
     choices = {}
     for name, union in types_of(kind).items():
+        if float in get_args(union):  # a number is one, too
+            continue
         words = [part for part in get_args(union) if get_origin(part) is Literal]
         choices[flag(name)] = [str(word) for part in words for word in get_args(part)]
     for argument, following in pairwise([*arguments, ""]):

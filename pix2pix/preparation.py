@@ -65,7 +65,7 @@ def check_options(options: Train) -> None:
     if task.from_photos:
         require(not options.source_channels, options, "source_channels", "left to --task")
         require(not options.target_channels, options, "target_channels", "left to --task")
-        require(options.labels == "none", options, "labels", "none with this --task")
+        require(options.labels in ("none", "auto"), options, "labels", "none with this --task")
         require(options.range != ("each",), options, "range", "auto or LOW HIGH with this --task")
 
 
@@ -182,7 +182,8 @@ def find_sides(split: CheckedSplit, options: Train) -> list[Side]:
     from_photos, older = TASKS[options.task].from_photos, sides_of_older(options)
     for index, (title, side) in enumerate(zip(titles, split.describe(), strict=False)):
         some = partial(some_pictures, split, index)
-        side = with_classes(side, some(), options.classes, title, options.labels)
+        if not from_photos:
+            side = with_classes(side, some(), options.classes, title, options.labels)
         side = with_older_classes(side, older[index])
         bits = max(kinds[index].bits for kinds in split.kinds)
         words = options.range or (("auto",) if bits == 32 and from_photos else ())
@@ -203,8 +204,7 @@ def with_classes(
     if not classes and labels != "auto":
         raise UserError(
             f"--labels {labels}: the {title}s have no few even colours that could be classes. "
-            "List them in a file for --classes, or train with --labels none (and the recipe "
-            "crisp instead of crisp-labels)."
+            "List them in a file for --classes, or train with --labels none."
         )
     return replace(side, classes=classes, measured=False) if classes else side
 

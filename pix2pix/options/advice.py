@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pix2pix.networks.devices import choose_computing_type, describe_device, has_gpu
 from pix2pix.options.found import Found
-from pix2pix.options.recipes import RECIPES
+from pix2pix.options.recipes import CHOICE, RECIPES
 from pix2pix.options.train import RunOptions, Train, dataset_name, flag
 from pix2pix.pairs.splits import CheckedSplit
 from pix2pix.pairs.tasks import TASKS
@@ -62,8 +62,8 @@ def announce(
 
 
 def describe_recipe(name: str) -> str:
-    """Name a recipe, and say where to read about the others."""
-    others = " and ".join(other for other in RECIPES if other != name)
+    """Name a recipe, and say where to read about another one."""
+    others = " and ".join(other for other in CHOICE if other != name)
     return f"{name} ({others}: docs/QUALITY.md)"
 
 

@@ -52,10 +52,12 @@ def check_types(options: Train) -> None:
         if value is None and NoneType in kinds:
             continue
         kinds = [each for each in kinds if each is not NoneType]
-        if get_origin(kinds[0]) is Literal:
-            choices = get_args(kinds[0])
+        if get_origin(kinds[-1]) is Literal:
+            choices = get_args(kinds[-1])
             same = [choice for choice in choices if is_a(value, type(choice)) and value == choice]
             rule, is_right = "one of " + ", ".join(map(str, choices)), bool(same)
+            if kinds[0] is float:
+                rule, is_right = f"a number, or {rule}", is_right or is_a(value, int | float)
         elif get_origin(kinds[0]) is tuple and get_origin(get_args(kinds[0])[0]) is Literal:
             choices = get_args(get_args(kinds[0])[0])
             is_right = is_a(value, tuple) and all(each in choices for each in value)
@@ -156,7 +158,8 @@ def check_learning(options: Train) -> None:
     rule = "left out with --discriminator classes, which has a loss of its own"
     require(has_choice, options, "gan_loss", rule)
     for weight in ("l1_weight", "feature_weight"):
-        require(0 <= getattr(options, weight) < math.inf, options, weight, "at least 0")
+        value = getattr(options, weight)
+        require(value == "auto" or 0 <= value < math.inf, options, weight, "at least 0")
     if options.feature_weight and options.critic == "none":
         raise UsageError("--feature-weight needs --critic features, which has the features.")
     require(0 <= options.validate <= MOST, options, "validate", f"from 0 to {MOST:,}")

@@ -188,13 +188,17 @@ class NetworkOptions(Options):
     this share of itself at every step; 0: the weights as they are."""
 
 
+RecipeName = Literal["paper", "vivid", "crisp", "crisp-labels"]  # the last two: of older runs
+Recipe = Annotated[RecipeName, tyro.conf.arg(metavar="{paper,vivid}")]
+
+
 @dataclass(frozen=True)
 class LearningOptions(Options):
     """How they learn."""
 
-    recipe: Free[Literal["paper", "crisp", "crisp-labels"]] = "paper"
-    """Other defaults all at once; flags beat them. paper: the paper's. crisp: for better pictures
-    in the same time; crisp-labels: where the sources are label maps. docs/QUALITY.md has both."""
+    recipe: Free[Recipe] = "paper"
+    """Other defaults all at once; flags beat them. paper: the paper's. vivid: for the best pictures
+    in the least time, whatever the pictures are. docs/QUALITY.md compares both."""
     steps: Free[int] = 40_000
     """Train until this many steps are done, counted from the very first one."""
     batch_size: Told[int] = 1
@@ -205,8 +209,9 @@ class LearningOptions(Options):
     """From this step on the learning rate falls linearly, to zero at the end. Default: never."""
     beta_1: Told[float] = 0.5
     """Adam's momentum, for both networks."""
-    l1_weight: Told[float] = 100.0
-    """How much the L1 distance to the ground truth counts against deceiving the discriminator."""
+    l1_weight: Told[float | Literal["auto"]] = 100.0
+    """How much the L1 distance to the ground truth counts against deceiving the discriminator.
+    auto: 3 where that names classes, else 100."""
     feature_weight: Told[float] = 0.0
     """With --critic features: how much the distance to the ground truth in its features counts."""
     gan_loss: Told[Literal["vanilla", "least-squares", "hinge"]] = "vanilla"

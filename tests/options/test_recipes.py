@@ -3,16 +3,20 @@
 import dataclasses
 
 import pytest
+import tensorflow as tf
+from conftest import small_task
 
 import image_to_image_translation as script
 from pix2pix import preparation
 from pix2pix.command_line import parse
 from pix2pix.options.recipes import RECIPES, follow_recipe
-from pix2pix.options.saved import read_options
+from pix2pix.options.saved import read_options, read_run
 from pix2pix.options.train import Train
+from pix2pix.pictures.pixels import Kind
+from pix2pix.pictures.sides import PHOTOS, LabelClass, Side
 from pix2pix.talk.errors import UserError
 
-CRISP = RECIPES["crisp-labels"]
+CRISP, VIVID = RECIPES["crisp-labels"], RECIPES["vivid"]
 
 
 def test_recipes_are_made_of_options():
@@ -21,6 +25,49 @@ def test_recipes_are_made_of_options():
         for name, value in recipe.items():
             assert getattr(Train, name) != value, name
         preparation.check_options(dataclasses.replace(Train(), **recipe))
+
+
+def test_vivid_is_for_whatever_the_pictures_are(small):
+    vivid = dataclasses.replace(small, recipe="vivid", steps=2)
+    maps = script.train(dataclasses.replace(vivid, name="maps")).folder
+    photos = script.train(small_task(vivid, "colorize", name="photos")).folder
+    for folder, discriminator, classes in ((maps, "classes", 9), (photos, "patches", 0)):
+        options, found, _ = read_run(folder / "config.json")
+        assert {name: getattr(options, name) for name in VIVID} == VIVID
+        assert (found.discriminator, len(found.source.classes)) == (discriminator, classes)
+        assert (folder / "ckpt-2.index").exists()
+    _, asked = parse(["train", "synthetic", "--recipe", "vivid", "--labels", "none"])
+    assert preparation.conclude(asked, [(Kind(3, 8),) * 2], [PHOTOS] * 2).discriminator == "patches"
+
+
+def test_how_much_l1_counts_follows_the_discriminator(small):
+    judging = dataclasses.replace(small, labels="source", discriminator="auto")
+    kinds, maps = [(Kind(3, 8),) * 2], Side(classes=(LabelClass(0, (0, 0, 0), "a"),))
+    batch = tf.random.stateless_uniform([2, 1, 32, 32, 3], [1, 2], -1)
+    for source, asked, weight in ((PHOTOS, "auto", 100), (maps, "auto", 3), (maps, 7.0, 7)):
+        options = dataclasses.replace(judging, l1_weight=asked)
+        found = preparation.conclude(options, kinds, [source, PHOTOS])
+        losses = script.train_step(script.Training(options, found), *batch)
+        total = float(losses["generator_gan"]) + weight * float(losses["generator_l1"])
+        assert float(losses["generator_total"]) == pytest.approx(total, rel=1e-4)
+    for wrong in (-1.0, "much", True):
+        with pytest.raises(UserError, match="--l1-weight must be "):
+            preparation.check_options(dataclasses.replace(small, l1_weight=wrong))
+    assert parse(["train", "synthetic", "--l1-weight", "5"])[1].l1_weight == 5.0
+    assert parse(["train", "synthetic", "--l1-weight", "auto"])[1].l1_weight == "auto"
+
+
+def test_a_gan_loss_is_refused_where_the_discriminator_names_classes(small):
+    with pytest.raises(UserError, match="--gan-loss must be left out where the discriminator nam"):
+        script.train(dataclasses.replace(small, recipe="vivid", gan_loss="hinge"))
+
+
+def test_help_offers_two_recipes(capsys):
+    with pytest.raises(SystemExit):
+        parse(["train", "--help"])
+    said = capsys.readouterr().out
+    assert "--recipe {paper,vivid}" in said
+    assert "crisp" not in said
 
 
 def test_flags_beat_a_recipe(small):
@@ -38,7 +85,7 @@ def test_flags_beat_a_recipe(small):
 def test_a_run_remembers_what_its_recipe_was(small, capsys):
     crisp = dataclasses.replace(small, recipe="crisp-labels", generator_filters=5)
     folder = script.train(crisp).folder
-    assert "Recipe    crisp-labels (paper and crisp: docs/QUALITY.md)" in capsys.readouterr().out
+    assert "Recipe    crisp-labels (paper and vivid: docs/QUALITY.md)" in capsys.readouterr().out
     saved = read_options(folder / "config.json")
     assert {name: getattr(saved, name) for name in CRISP} == CRISP
     where = ["--output", str(small.output), "--name", "synthetic"]

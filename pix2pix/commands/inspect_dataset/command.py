@@ -47,7 +47,7 @@ DRAWS = (1, 2, 3)  # of the jitter of each pair, on the contact sheet
 LEGEND_CELL = 24, 130  # height and width in pixels of a class below it
 LEGEND_FONT = 14  # pixels
 HINTS_AT_LABELS = {
-    "source": "try --recipe crisp-labels",
+    "source": "try --recipe vivid",
     "target": "--labels target takes it for one",
 }
 ROWS = 3  # pairs on the contact sheet, at most
