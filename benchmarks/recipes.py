@@ -46,6 +46,11 @@ ROWS = {  # flags that differ from the paper's recipe
     "classes, L1 30": f"{LABELS} --l1-weight 30",
     "classes, L1 10": f"{LABELS} --l1-weight 10",
     "classes, L1 3": f"{LABELS} --l1-weight 3",
+    "vivid": "--recipe vivid",
+    "vivid, no labels": "--recipe vivid --labels none",
+    "vivid, no distance": "--recipe vivid --feature-weight 0",
+    "vivid, L1 30": "--recipe vivid --l1-weight 30",
+    "vivid, no labels, L1 30": "--recipe vivid --labels none --l1-weight 30",
     "crisp": "--recipe crisp",
     "crisp-labels": "--recipe crisp-labels",
 }

@@ -30,6 +30,7 @@ LEAST_VARIETY = 0.2  # of the targets' own; facades have 0.41 to 0.80
 MOST_GRID = 3.0  # times the spectrum around; photos and networks that resize have 0.5 to 1.3
 MOST_SPOT = 0.4  # of the values' range from -1 to 1
 ALWAYS_RIGHT = 0.99  # of the patches
+JUDGES = ("discriminator_right", "critic_right")  # columns of metrics.csv
 WORSE = 1.03  # times the best L1
 
 
@@ -109,11 +110,13 @@ def last_rows(columns: Columns, name: str) -> np.ndarray:
 
 
 def separates_everything(metrics: Columns, _validation: Columns) -> bool:
-    """Tell whether the discriminator has been right nearly always for long."""
-    steps, right = np.array(metrics["step"]), np.array(metrics["discriminator_right"])
+    """Tell whether the discriminator, or the critic, has been right nearly always for long."""
+    steps = np.array(metrics["step"])
     if not len(steps) or steps[-1] < LONG:
         return False
-    return bool((right[steps > steps[-1] - LONG] >= ALWAYS_RIGHT).all())
+    judges = [np.array(metrics[name]) for name in JUDGES if name in metrics]
+    lately = steps > steps[-1] - LONG
+    return any((right[lately] >= ALWAYS_RIGHT).all() for right in judges)
 
 
 def learns_by_heart(metrics: Columns, validation: Columns) -> bool:
@@ -150,9 +153,9 @@ def has_spot(_metrics: Columns, validation: Columns) -> bool:
 SYMPTOMS = {
     "discriminator": Symptom(
         separates_everything,
-        "the discriminator has been right nearly always for 2,000 steps, so the generator may "
-        "learn little from it. Try --gan-loss least-squares (not with --discriminator classes) or, "
-        "in a new run, a smaller --discriminator-filters",
+        "a discriminator has been right nearly always for 2,000 steps, so the generator may learn "
+        "little from it. Try --gan-loss least-squares (not where it names classes) or, in a new "
+        "run, a smaller --discriminator-filters or --critic none",
         "the-discriminator-wins",
     ),
     "by-heart": Symptom(

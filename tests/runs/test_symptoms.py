@@ -40,6 +40,10 @@ def test_a_discriminator_that_separates_everything():
     once["discriminator_right"][-3] = 0.9
     assert find_symptoms(once, {}) == []
     assert find_symptoms(metrics(steps=1900, right=0.995), {}) == []
+    with_critic = metrics(right=0.7)
+    for share, told in ((0.9, []), (0.995, ["discriminator"]), (np.nan, [])):
+        with_critic["critic_right"] = [share] * len(with_critic["step"])
+        assert find_symptoms(with_critic, {}) == told
 
 
 def test_pairs_learned_by_heart():
