@@ -189,7 +189,7 @@ def separate_pair(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Divide the pictures of a pair into source and target; some tasks draw from the seed."""
     channels = [found.source_channels, found.target_channels]
-    return task_of(options, found.direction).split(concatenated, channels, seed)
+    return task_of(options, found.direction).separate(concatenated, channels, seed)
 
 
 def load_pair(split: Split, k: int, options: Train, found: Found) -> list[tuple[np.ndarray, Side]]:

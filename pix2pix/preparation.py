@@ -145,7 +145,7 @@ def check_split(split: Split, name: str, options: Train) -> CheckedSplit:
         pairs=[split.pairs[k] for k in numbers],
         order=split.order,
         problems=problems,
-        found_pairs=split.fingerprint,
+        fingerprint_of_all=split.fingerprint,
         numbers=numbers,
         sizes=sizes,
         kinds=kinds,
@@ -257,7 +257,7 @@ def settle(options: Train, split: CheckedSplit) -> Found:
     found = conclude(options, split.kinds, find_sides(split, options))
     from_photos = TASKS[options.task].from_photos
     shape = None if from_photos else split.pair_shape
-    return replace(found, pairs=split.found_pairs, pair_shape=shape)
+    return replace(found, pairs=split.fingerprint_of_all, pair_shape=shape)
 
 
 def conclude(options: Train, kinds: Iterable[tuple[Kind, ...]], sides: Sequence[Side]) -> Found:
@@ -268,7 +268,9 @@ def conclude(options: Train, kinds: Iterable[tuple[Kind, ...]], sides: Sequence[
     task = task_of(options, direction)
     by_side = list(zip(*kinds, strict=True))
     sides = sides[: len(by_side)]
-    source, target = task.settle([settle_kind(*each) for each in zip(by_side, sides, strict=True)])
+    source, target = task.settle_kinds(
+        [settle_kind(*each) for each in zip(by_side, sides, strict=True)]
+    )
     source_side, target_side = task.settle_sides(sides)
     target_channels = options.target_channels or target.channels
     check_augment(options.augment, sides)

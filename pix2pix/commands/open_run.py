@@ -102,9 +102,9 @@ def check_settings(options: Train, found: Found) -> None:
     settled = replace(anywhere, direction=found.direction, depth=found.depth)
     check_options(replace(settled, source_channels=None, target_channels=None))
     channels = [found.source_channels, found.target_channels]
-    learned = task_of(options, found.direction)
-    stored = [Kind(count, found.target_bits) for count in learned.stored(*channels)]
-    made = [kind.channels for kind in learned.settle(stored)]
+    task = task_of(options, found.direction)
+    stored = [Kind(count, found.target_bits) for count in task.stored(*channels)]
+    made = [kind.channels for kind in task.settle_kinds(stored)]
     if made != channels:
         wrong = f"source_channels and target_channels are {channels}, but {made} with this --task"
         raise UserError(f"run.json: {wrong}")

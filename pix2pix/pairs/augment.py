@@ -15,7 +15,7 @@ BRIGHTER, MORE_CONTRAST, MORE_COLOUR = 0.2, 0.2, 0.3  # at most; values go from 
 
 
 def augment(
-    stacked: tf.Tensor,
+    concatenated: tf.Tensor,
     counts: Sequence[int],
     sides: Sequence[Side],
     names: Sequence[str],
@@ -23,15 +23,15 @@ def augment(
 ) -> tf.Tensor:
     """Change a pair at random in the ways that are named.
 
-    Its pictures are stacked, [height, width, channels], with `counts` channels each. All are turned
-    and scaled alike; recoloured, too, but for those whose colours mean something."""
+    Its pictures are concatenated, [height, width, channels], with `counts` channels each. All are
+    turned and scaled alike; recoloured, too, but for those whose colours mean something."""
     if not names:
-        return stacked
+        return concatenated
     turn, scale, *colours = tf.unstack(tf.random.stateless_uniform([5], seed, -1, 1))
     turn = turn * LARGEST_TURN if "rotate" in names else 0.0
     scale = LARGEST_SCALE**scale if "scale" in names else 1.0
     pictures = []
-    for picture, side in zip(tf.split(stacked, list(counts), axis=-1), sides, strict=True):
+    for picture, side in zip(tf.split(concatenated, list(counts), axis=-1), sides, strict=True):
         if set(names) & set(WARPS):
             picture = warp(picture, turn, scale, "NEAREST" if side.classes else "BILINEAR")
         if "colour" in names and not side.classes:

@@ -66,7 +66,7 @@ class Split:
 class CheckedSplit(Split):
     """The sound pairs of a split, what they are like, and what is wrong with the others."""
 
-    found_pairs: str  # the fingerprint of all that were found, broken ones included
+    fingerprint_of_all: str  # the fingerprint of all that were found, broken ones included
     numbers: Sequence[int]  # of the sound pairs, among all
     sizes: Counter[tuple[int, int]]  # height and width of the target, or of the photo
     kinds: Counter[tuple[Kind, ...]]  # of the pictures of a pair
@@ -127,7 +127,7 @@ def mix(split: CheckedSplit, older: CheckedSplit, share: float) -> MixedSplit:
         pairs=[*split.pairs, *(older.pairs[k] for k in chosen)],
         order=split.order,
         problems=split.problems,
-        found_pairs=split.found_pairs,
+        fingerprint_of_all=split.fingerprint_of_all,
         numbers=[*split.numbers, *(older.numbers[k] for k in chosen)],
         sizes=split.sizes,  # what is told of the pairs is told of the new ones
         kinds=split.kinds + older.kinds,

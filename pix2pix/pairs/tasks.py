@@ -56,9 +56,9 @@ class Task:
         """Name how one makes a source: `sketch`, `holes` in a photo, or only choose a `photo`."""
         return "photo" if self.from_photos and self.backwards else self.drawing
 
-    def settle(self, sides: list[Kind]) -> list[Kind]:
+    def settle_kinds(self, kinds: list[Kind]) -> list[Kind]:
         """Turn the kinds of the pictures on disk into those of source and target."""
-        return sides
+        return kinds
 
     def settle_sides(self, sides: Sequence[Side]) -> Sequence[Side]:
         """Turn what the pictures on disk mean into what source and target do."""
@@ -69,11 +69,11 @@ class Task:
         both."""
         return [source, target]
 
-    def split(
-        self, stacked: tf.Tensor, channels: list[int], seed: tf.Tensor
+    def separate(
+        self, concatenated: tf.Tensor, channels: list[int], seed: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Divide the pictures of a pair, stacked channel upon channel, into source and target."""
-        return tuple(tf.split(stacked, channels, axis=-1))
+        """Divide the pictures of a pair, channel upon channel, into source and target."""
+        return tuple(tf.split(concatenated, channels, axis=-1))
 
     def prepare(self, source: tf.Tensor) -> tf.Tensor:
         """Turn a picture that is to be translated into what the generator gets."""
@@ -114,9 +114,9 @@ class FromPhotos(Task):
     source_channels: ClassVar[int | None] = None  # of the source; None: the photo's
     photo_channels: ClassVar[int | None] = None  # None: as many as the photos have
 
-    def settle(self, sides: list[Kind]) -> list[Kind]:
+    def settle_kinds(self, kinds: list[Kind]) -> list[Kind]:
         """Turn the kind of the photos into those of source and target."""
-        (photo,) = sides
+        (photo,) = kinds
         channels = self.photo_channels or photo.channels
         source = Kind(self.source_channels or channels, 8)
         target = Kind(channels, photo.bits)
@@ -131,12 +131,12 @@ class FromPhotos(Task):
         """Choose, of something that source and target have, what the photo has."""
         return [source if self.backwards else target]
 
-    def split(
-        self, stacked: tf.Tensor, channels: list[int], seed: tf.Tensor
+    def separate(
+        self, concatenated: tf.Tensor, channels: list[int], seed: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Make source and target of a photo."""
-        made = self.make_source(stacked, seed)
-        return (stacked, made) if self.backwards else (made, stacked)
+        made = self.make_source(concatenated, seed)
+        return (concatenated, made) if self.backwards else (made, concatenated)
 
     def make_source(self, photo: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Take something away from a photo."""
