@@ -14,6 +14,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},  # the defaults
     "vivid": {
         "upsampling": "resize",
+        "padding": "reflect",
         "labels": "auto",
         "discriminator": "auto",
         "critic": "features",
