@@ -24,6 +24,7 @@ from pix2pix.commands.open_run import open_run
 from pix2pix.networks import devices
 from pix2pix.options.train import Train
 from pix2pix.runs import checkpoint_files
+from pix2pix.runs.tables import read_columns
 from pix2pix.talk.errors import UserError
 
 BIGGER = (SCRIPT.parent / "docs" / "BIGGER.md").read_text()
@@ -126,6 +127,23 @@ def test_two_devices_are_as_good_as_one(one_device):
     rows = [(config.output / name / "metrics.csv").read_text() for name in ("one", "two")]
     numbers = [[row.split(",")[:-1] for row in text.splitlines()[1:]] for text in rows]
     np.testing.assert_allclose(*(np.array(each, float) for each in numbers), rtol=1e-4)
+
+
+def test_two_devices_have_one_critic(one_device, monkeypatch):
+    config, _ = one_device
+    config = dataclasses.replace(config, steps=2, checkpoint_every=2, batch_size=2, log_every=1)
+    config = dataclasses.replace(config, critic="features", feature_weight=3.0, name="critic")
+    monkeypatch.setattr(script.layers.Dropout, "call", lambda self, x, training=None: x)
+    script.train(config)
+    arguments = ["train", *flags(dataclasses.replace(config, name="critics"))]
+    process = start_program(TWO_DEVICES, NO_DROPOUT, arguments=arguments)
+    _, complaints = process.communicate(timeout=100)
+    assert process.returncode == 0, complaints
+    rows = [read_columns(config.output / name / "metrics.csv") for name in ("critic", "critics")]
+    for name in ("critic", "generator_critic", "generator_features"):
+        (before, after), theirs = rows[0][name], rows[1][name]
+        np.testing.assert_allclose([before, after], theirs, rtol=1e-3, atol=2e-3)
+        assert abs(before - after) > 0.02, name  # it has learned in between
 
 
 def free_ports(count: int) -> list[int]:
