@@ -164,7 +164,7 @@ def test_a_stop_is_answered_at_once_and_a_second_one_is_not_waited_for():
             print("second", flush=True)
     """)
     answer = "Stopping after this step, then saving (again: leave without saving)"
-    last = "Left without saving. It goes on from the last checkpoint."
+    last = "Left without saving. The next start goes on from the last checkpoint, if any."
     assert (done.returncode, done.stdout) == (130, f"{answer}\nfirst True\n{last}\n")
 
 
