@@ -64,6 +64,7 @@ from pix2pix.networks import (
     choose_strategy,
     compute_in,
     critic,
+    find_weights,
     has_gpu,
     is_writer,
     requested_stop,
@@ -362,9 +363,7 @@ def build_generator(options: Train, found: Found) -> keras.Model:
 
     All values are from -1 to 1."""
     task, biased = task_of(options, found.direction), needs_bias(options)
-    depth = (
-        found.depth
-    )  # by default as often as both lengths can be halved: down to 1×1 from 256×256
+    depth = found.depth  # by default as often as possible: down to 1×1 from 256×256
     filters = [options.generator_filters * min(2**level, 8) for level in range(depth)]
     source = keras.Input((*task.size, found.source_channels), name="source")
     x = one_channel_per_class(source, found.source.classes)
@@ -811,6 +810,8 @@ def train_steps(training: Training, split: CheckedSplit, watch: Watch) -> int:
 def train_as_told(options: Train) -> RunFolder:
     """Train up to step `options.steps`, from wherever the run stopped."""
     check_options(options)
+    if options.critic == "features":
+        find_weights()  # only a training needs them
     folder, strategy = options.run_folder, choose_strategy(options.batch_size)
     with training_in(folder, strategy):
         splits, found = prepare(options, find_splits(options), find_older_split(options))

