@@ -79,10 +79,10 @@ def move_alike(pictures: Sequence[tf.Tensor], seed: tf.Tensor) -> list[tf.Tensor
     """Move pictures [batch, height, width, channels] by some pixels at random, all alike; what
     comes in from beyond their border is the picture mirrored there."""
     moved = []
+    y, x = tf.unstack(tf.random.stateless_uniform([2], seed))  # one draw for all
     for picture in pictures:
         _, height, width, _ = picture.shape
         down, right = (int(LARGEST_SHIFT * length) for length in (height, width))
-        y, x = tf.unstack(tf.random.stateless_uniform([2], seed))
         top = tf.cast(y * (2 * down + 1), tf.int32)
         left = tf.cast(x * (2 * right + 1), tf.int32)
         wide = tf.pad(picture, [[0, 0], [down, down], [right, right], [0, 0]], "REFLECT")
