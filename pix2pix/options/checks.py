@@ -162,6 +162,8 @@ def check_learning(options: Train) -> None:
         require(value == "auto" or 0 <= value < math.inf, options, weight, "at least 0")
     if options.feature_weight and options.critic == "none":
         raise UsageError("--feature-weight needs --critic features, which has the features.")
+    if options.keep_best == "features" and options.critic == "none":
+        raise UsageError("--keep-best features needs --critic features, which has the features.")
     require(0 <= options.validate <= MOST, options, "validate", f"from 0 to {MOST:,}")
     if options.keep_best and not options.validate:
         raise UsageError("--keep-best chooses by what --validate measures, so that cannot be 0.")

@@ -240,8 +240,9 @@ class RunOptions(Options):
     validate: Free[int] = 100
     """At every preview, measure the generator on so many held-out pairs: L1, PSNR and SSIM, in
     validation.csv. Fewer where that would take more than 3% of the training; 0: none."""
-    keep_best: Free[Unset[Literal["l1", "psnr", "ssim"]]] = None
-    """Keep the generator that does best on these pairs as best.keras. Default: only the newest."""
+    keep_best: Free[Unset[Literal["l1", "psnr", "ssim", "features"]]] = None
+    """Keep the generator that does best on these pairs as best.keras; features: with --critic
+    features. Default: only the newest."""
     checkpoint_every: Free[int] = 5_000
     """Steps between two checkpoints."""
     keep_checkpoints: Free[int] = 3

@@ -9,12 +9,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pix2pix.networks.imagenet_features import feature_distance
 from pix2pix.runs.symptoms import PICTURE_MEASURES, measure_pictures
 from pix2pix.runs.tables import add_row, begin_table, read_columns
 from pix2pix.talk.files import map_ahead
 from pix2pix.talk.lines import say_row
 
 MEASURES = {"l1": "L1 ↓", "psnr": "PSNR ↑", "ssim": "SSIM ↑"}  # the arrow points to the better
+FEATURES = {"features": "features ↓"}  # where a network looks at the pictures, too
 SHOWN = ""  # before the measures of the network that previews show and generator.keras holds
 PICTURES = 8  # looked at for symptoms, at most
 VALIDATION_TIME = 0.03  # of the training, at most
@@ -23,10 +25,15 @@ LEAST_SQUARED_ERROR = 1e-10  # so that the PSNR of equal pictures is 100, not in
 
 
 @tf.function(autograph=False)
-def measure(target: tf.Tensor, generated: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Measure how near each generated picture of a batch is to its target.
+def measure(
+    target: tf.Tensor, generated: tf.Tensor, eyes: keras.Model | None = None
+) -> dict[str, tf.Tensor]:
+    """Measure how near each generated picture of a batch is to its target, also in what a network
+    sees in both, if there is one.
 
-    Pictures have values from -1 to 1, and are compared as values from 0 to 1."""
+    Pictures have values from -1 to 1; but for that network, they are compared as values from 0 to
+    1."""
+    seen = {"features": feature_distance(eyes(target), eyes(generated))} if eyes else {}
     target, generated = (target + 1) / 2, (generated + 1) / 2
     error = target - generated
     squared = tf.maximum(tf.reduce_mean(error**2, [1, 2, 3]), LEAST_SQUARED_ERROR)
@@ -34,6 +41,7 @@ def measure(target: tf.Tensor, generated: tf.Tensor) -> dict[str, tf.Tensor]:
         "l1": tf.reduce_mean(tf.abs(error), [1, 2, 3]),
         "psnr": -10 * tf.experimental.numpy.log10(squared),
         "ssim": tf.image.ssim(target, generated, 1.0),
+        **seen,
     }
 
 
@@ -52,11 +60,17 @@ class Validation:
     load: Callable[[int], tuple[tf.Tensor, tf.Tensor]]  # source and target of pair k, in a batch
     count: int  # of pairs
     table: Path  # validation.csv
+    eyes: keras.Model | None  # the network that looks, if one does
+
+    @property
+    def measures(self) -> dict[str, str]:
+        """Return what is measured of each pair, by name, as it is shown."""
+        return MEASURES | FEATURES if self.eyes else MEASURES
 
     @property
     def columns(self) -> list[str]:
         """List the measures in the table."""
-        of_pairs = [prefix + name for prefix in self.networks for name in MEASURES]
+        of_pairs = [prefix + name for prefix in self.networks for name in self.measures]
         return [*of_pairs, *PICTURE_MEASURES]
 
     def begin(self, step: int) -> None:
@@ -74,7 +88,7 @@ class Validation:
         for source, target in map_ahead(self.load, range(self.count), count=4):
             for prefix, network in self.networks.items():
                 generated = self.generate(network, source)
-                for name, values in measure(target, generated).items():
+                for name, values in measure(target, generated, self.eyes).items():
                     sums[prefix + name] += float(values[0])
                 if len(pictures) < PICTURES and prefix == SHOWN:
                     targets.append(target[0])
@@ -82,12 +96,12 @@ class Validation:
         means = {name: total / self.count for name, total in sums.items()}
         means |= measure_pictures(np.stack(targets), np.stack(pictures))
         add_row(self.table, step, list(means.values()))
-        shown = ", ".join(f"{arrow} {means[name]:.4g}" for name, arrow in MEASURES.items())
+        shown = ", ".join(f"{arrow} {means[name]:.4g}" for name, arrow in self.measures.items())
         say_row("Validated", f"{shown}, of {self.count:,} pairs")
         return means
 
     def is_best(self, name: str) -> bool:
         """Tell whether the last row of the table is better than all before."""
         *before, now = read_columns(self.table)[name]
-        falls = MEASURES[name].endswith("↓")
+        falls = self.measures[name].endswith("↓")
         return all(now < value if falls else now > value for value in before)

@@ -17,8 +17,9 @@ from server import make_archive, serving
 import image_to_image_translation as script
 from pix2pix import command_line
 from pix2pix.commands.evaluate.command import choose_dataset
-from pix2pix.commands.evaluate.metrics import METRICS, measure_all
+from pix2pix.commands.evaluate.metrics import METRICS, measure_all, open_eyes
 from pix2pix.commands.open_run import open_run
+from pix2pix.networks import imagenet_features
 from pix2pix.options.commands import Evaluate
 from pix2pix.options.train import Train
 from pix2pix.talk.errors import UsageError, UserError
@@ -36,7 +37,9 @@ def test_evaluate_writes_figures_a_table_and_a_page(small, tmp_path):
     trained = open_run(run)
     pairs = script.find_splits(small)["val"]
     source, target = script.load_examples(pairs, (5,), trained.options, trained.found)
-    alone = measure_all(target, script.generate(trained.generator, source))
+    generated = script.generate(trained.generator, source)
+    alone = measure_all(target, generated, open_eyes(trained))
+    assert list(rows[5]) == ["name", *METRICS]
     assert rows[5]["name"] == pairs.names[5]
     for metric, value in alone.items():
         assert float(rows[5][metric]) == pytest.approx(float(value[0]), rel=1e-4)
@@ -54,6 +57,15 @@ def test_evaluate_writes_figures_a_table_and_a_page(small, tmp_path):
         ).numpy())  # fmt: skip
     shown = np.asarray(Image.open(tmp_path / "x.webp").convert("RGB")).astype(int)
     assert np.abs(shown - pairs.read(number)[1]).mean() < 12
+
+
+def test_features_are_left_out_where_nothing_sees_them(small, tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run", small)
+    monkeypatch.setattr(imagenet_features, "PACKAGE", "no-such-package")
+    mean = evaluate(run, split="val")["mean"]
+    assert list(mean) == ["l1", "psnr", "ssim", "ms_ssim"]
+    assert (run / "results/metrics.csv").read_text().startswith("name,l1,psnr,ssim,ms_ssim\n")
+    assert list(read_page(run / "results")[1]["metrics"]) == list(mean)
 
 
 def test_the_default_split_is_test_and_else_val(small, pair_folder, tmp_path, capsys):

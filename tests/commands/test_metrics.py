@@ -19,6 +19,7 @@ from pix2pix.commands.evaluate.metrics import (
     measure_all,
 )
 from pix2pix.commands.open_run import open_run
+from pix2pix.networks.imagenet_features import build_eyes
 
 
 def test_l1_and_psnr_are_what_they_are_defined_as():
@@ -43,6 +44,22 @@ def test_ssim_is_tensorflows_and_ms_ssim_has_all_scales_where_they_fit():
     expected = tf.image.ssim_multiscale(a, b, 1.0, (0.0448 / 0.3304, 0.2856 / 0.3304))
     small = measure_all(tf.constant(2 * a - 1), tf.constant(2 * b - 1))["ms_ssim"]
     np.testing.assert_allclose(small, expected, rtol=1e-4)
+
+
+def test_the_distance_of_features_is_larger_for_what_looks_more_unlike():
+    row, column = np.indices((64, 64))
+    stripes = np.sin((row + column) / 3)[..., None].repeat(3, axis=-1).astype(np.float32)
+    shifted, flat = np.roll(stripes, 1, axis=1), np.zeros_like(stripes)
+    target = tf.constant(np.stack([stripes] * 3))
+    generated = tf.constant(np.stack([stripes, shifted, flat]))
+    eyes = build_eyes(64, 64, 3)
+    same, near, far = measure_all(target, generated, eyes)["features"].numpy()
+    assert same == 0
+    assert 0.1 < near < far / 2
+    alone = measure_all(target[1:2], generated[1:2], eyes)["features"]
+    np.testing.assert_allclose(alone, [near], rtol=1e-4)
+    grey = measure_all(target[..., :1], generated[..., :1], build_eyes(64, 64, 1))["features"]
+    np.testing.assert_allclose(grey, [same, near, far], rtol=1e-4)
 
 
 def test_fid_of_normal_distributions_has_a_closed_form():

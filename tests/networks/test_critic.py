@@ -45,7 +45,7 @@ def waves(height: int, width: int) -> tf.Tensor:
 
 def test_it_sees_what_it_was_trained_to_see():
     image = keras.Input((64, 96, 3))
-    network = keras.Model(image, imagenet_features.imagenet_features(image, BLOCKS))
+    network = keras.Model(image, imagenet_features.imagenet_features(image))
     features = network(waves(64, 96))
     assert [each.shape[1:] for each in features] == [
         (height, width, channels)
@@ -164,7 +164,7 @@ def test_a_weight_of_features_needs_the_features(small):
 # --- Trainings ---
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_it_learns_is_logged_and_goes_on_exactly(judged, precision, capsys):
     config = dataclasses.replace(judged, precision=precision)
     whole = script.train_as_told(dataclasses.replace(config, name="whole")).folder

@@ -93,6 +93,25 @@ def test_no_more_pairs_are_measured_than_there_is_time_for(small, options, pairs
 
 
 @pytest.mark.usefixtures("_time_enough")
+def test_with_a_critic_features_are_measured_and_the_best_is_kept_by_them(
+    small, pair_folder, capsys
+):
+    options = {"critic": "features", "keep_best": "features", "preview_every": 1, "steps": 3}
+    config = dataclasses.replace(small, dataset=str(pair_folder), **options)
+    folder = script.train(config).folder
+    columns = validation(folder)
+    assert list(columns)[:5] == ["step", "l1", "psnr", "ssim", "features"]
+    assert f", features ↓ {columns['features'][-1]:.4g}, of " in capsys.readouterr().out
+    assert open_run(folder / "best.keras").step == 1 + np.argmin(columns["features"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder.parent)
+        found = evaluate(Evaluate(folder, split="val")).metrics
+    assert columns["features"][-1] == pytest.approx(found["features"], rel=1e-4)
+    with pytest.raises(UsageError, match="--keep-best features needs --critic features"):
+        preparation.check_options(dataclasses.replace(config, critic="none"))
+
+
+@pytest.mark.usefixtures("_time_enough")
 @pytest.mark.parametrize("measure", ["l1", "ssim"])
 def test_the_best_generator_is_kept(small, measure):
     options = {"steps": 5, "preview_every": 1, "checkpoint_every": 1, "keep_checkpoints": 5}

@@ -107,7 +107,8 @@ def measure_steps(
         if path:
             load_weights(trained, path)
         rows = measure_pairs(trained, split)
-        means = {metric: float(np.mean([row[metric] for row in rows])) for metric in METRICS}
+        measured = [metric for metric in METRICS if metric in rows[0]]
+        means = {metric: float(np.mean([row[metric] for row in rows])) for metric in measured}
         means_by_step[step] = means
         texts = [f"{METRICS[metric]} {mean:.4g}" for metric, mean in means.items()]
         say(f"Step {step:,}: {', '.join(texts)}")

@@ -10,14 +10,15 @@ import tensorflow as tf
 
 from image_to_image_translation import generate, load_examples
 from pix2pix.commands.open_run import TrainedRun
+from pix2pix.networks.imagenet_features import build_eyes, can_see, installed_weights
 from pix2pix.pairs.splits import CheckedSplit
-from pix2pix.runs.validation import MEASURES, measure
+from pix2pix.runs.validation import FEATURES, MEASURES, measure
 from pix2pix.talk.errors import UserError, first_line
 from pix2pix.talk.files import map_ahead
 from pix2pix.talk.lines import say_for_now
 from pix2pix.talk.progress import say_progress
 
-METRICS = {**MEASURES, "ms_ssim": "MS-SSIM ↑"}
+METRICS = MEASURES | {"ms_ssim": "MS-SSIM ↑"} | FEATURES
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales: Wang et al., 2003
 SSIM_WINDOW = 11  # pixels
 BATCH = 8  # pairs
@@ -51,21 +52,31 @@ def generate_batches(
 
 
 @tf.function(autograph=False)
-def measure_all(target: tf.Tensor, generated: tf.Tensor) -> dict[str, tf.Tensor]:
+def measure_all(
+    target: tf.Tensor, generated: tf.Tensor, eyes: keras.Model | None = None
+) -> dict[str, tf.Tensor]:
     """Measure how near each generated picture of a batch is to its target, also in MS-SSIM."""
     scales = int(math.log2(min(target.shape[1:3]) / SSIM_WINDOW)) + 1  # that the window fits in
     used = MS_SSIM_WEIGHTS[:scales]
     weights = [weight / sum(used) for weight in used]
     pictures = ((target + 1) / 2, (generated + 1) / 2)
     in_scales = tf.image.ssim_multiscale(*pictures, 1.0, weights)
-    return measure(target, generated) | {"ms_ssim": in_scales}
+    return measure(target, generated, eyes) | {"ms_ssim": in_scales}
+
+
+def open_eyes(trained: TrainedRun) -> keras.Model | None:
+    """Return the network that sees features, if it is installed and can look at the pictures."""
+    channels, measured = trained.found.target_channels, trained.found.target.measured
+    if installed_weights() is None or not can_see(channels, measured):
+        return None
+    return build_eyes(*trained.task.size, channels)
 
 
 def measure_pairs(trained: TrainedRun, split: CheckedSplit) -> list[dict]:
     """Return number, name and metrics of each pair of a split."""
-    rows, count = [], len(split)
+    rows, count, eyes = [], len(split), open_eyes(trained)
     for batch in generate_batches(trained, split, range(count)):
-        values = measure_all(batch.targets, batch.generated)
+        values = measure_all(batch.targets, batch.generated, eyes)
         table = {metric: column.numpy() for metric, column in values.items()}
         for index, k in enumerate(batch.numbers):
             row = {metric: float(column[index]) for metric, column in table.items()}

@@ -46,7 +46,8 @@ def write_report(folder: Path, summary: dict, trained: TrainedRun, split: Checke
     if len(summary["steps"]) > 1:
         plot_metrics(folder / "metrics.png", summary["steps"])
         plot = file_to_uri(folder / "metrics.png")
-    writer = csv.DictWriter(table, ["name", *METRICS], extrasaction="ignore", lineterminator="\n")
+    columns = ["name", *summary["mean"]]
+    writer = csv.DictWriter(table, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(summary["pairs"])
     rows, titles = rows_with_pictures(summary["pairs"], trained, split)
@@ -59,12 +60,12 @@ def write_report(folder: Path, summary: dict, trained: TrainedRun, split: Checke
 def plot_metrics(path: Path, means_by_step: dict[int, dict[str, float]]) -> None:
     """Draw the mean metrics over the steps."""
     figure = matplotlib.figure.Figure((10, 2.6), layout="constrained")
-    plots = figure.subplots(1, len(METRICS))
-    for axes, (metric, title) in zip(plots, METRICS.items(), strict=True):
+    metrics = list(means_by_step.values())[-1]
+    for axes, metric in zip(figure.subplots(1, len(metrics)), metrics, strict=True):
         axes.plot(
             list(means_by_step), [means[metric] for means in means_by_step.values()], marker="o"
         )
-        axes.set(title=title, xlabel="steps")
+        axes.set(title=METRICS[metric], xlabel="steps")
         axes.locator_params("x", nbins=4)
     with replace_when_complete(path) as temporary:
         figure.savefig(temporary, dpi=128)
@@ -118,7 +119,7 @@ def page_content(summary: dict, rows: list[dict], titles: list[str], plot: str) 
             "↓ less is better, ↑ more is better."
         ],
         "warnings": summary["warnings"],
-        "metrics": METRICS,
+        "metrics": {name: METRICS[name] for name in summary["mean"]},
         "mean": summary["mean"],
         "tables": extra_tables(summary),
         "plot": plot,
