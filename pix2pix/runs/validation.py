@@ -97,7 +97,7 @@ class Validation:
         means |= measure_pictures(np.stack(targets), np.stack(pictures))
         add_row(self.table, step, list(means.values()))
         shown = ", ".join(f"{arrow} {means[name]:.4g}" for name, arrow in self.measures.items())
-        say_row("Validated", f"{shown}, of {self.count:,} pairs")
+        say_row("Validated", f"{shown}, {self.count:,} pairs")
         return means
 
     def is_best(self, name: str) -> bool:

@@ -101,7 +101,7 @@ def test_with_a_critic_features_are_measured_and_the_best_is_kept_by_them(
     folder = script.train(config).folder
     columns = validation(folder)
     assert list(columns)[:5] == ["step", "l1", "psnr", "ssim", "features"]
-    assert f", features ↓ {columns['features'][-1]:.4g}, of " in capsys.readouterr().out
+    assert f", features ↓ {columns['features'][-1]:.4g}, " in capsys.readouterr().out
     assert open_run(folder / "best.keras").step == 1 + np.argmin(columns["features"])
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder.parent)
