@@ -540,9 +540,8 @@ def compute_losses(
     losses = generator_losses(target, generated, generated_logits, loss, l1_weight)
     losses |= discriminator_losses(real_logits, generated_logits, loss)
     if options.critic == "features":  # not in the paper
-        pictures = critic.move_alike(
-            [source, target, generated], [options.seed, training.steps_done]
-        )
+        seed = [options.seed, training.steps_done]
+        pictures = critic.change_alike([source, target, generated], seed)
         losses |= critic.losses(networks["critic"], *pictures)
         losses["generator_total"] += losses["generator_critic"]
         losses["generator_total"] += options.feature_weight * losses["generator_features"]

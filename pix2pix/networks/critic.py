@@ -17,6 +17,7 @@ from pix2pix.networks.imagenet_features import feature_distance, imagenet_featur
 
 FILTERS = 64
 LARGEST_SHIFT = 1 / 8  # of height and width
+HIDDEN = 1 / 2  # of height and width, around any pixel
 POWER_ITERATIONS = 5
 LOSSES = {  # in the order of the tables; and what each is called on the screen
     "generator_critic": "",
@@ -67,20 +68,24 @@ def build(
     return keras.Model([source, image], [verdicts, features], name="critic")
 
 
-def move_alike(pictures: Sequence[tf.Tensor], seed: tf.Tensor) -> list[tf.Tensor]:
-    """Move pictures [batch, height, width, channels] by some pixels at random, all alike; what
-    comes in from beyond their border is the picture mirrored there."""
-    moved = []
-    y, x = tf.unstack(tf.random.stateless_uniform([2], seed))  # one draw for all
+def change_alike(pictures: Sequence[tf.Tensor], seed: tf.Tensor) -> list[tf.Tensor]:
+    """Move pictures [batch, height, width, channels] by some pixels and hide a box of them, at
+    random but all alike, so that the critic does not know a few pictures by heart. What comes in
+    from beyond their border is the picture mirrored there."""
+    _, height, width, _ = pictures[0].shape
+    down, right = int(LARGEST_SHIFT * height), int(LARGEST_SHIFT * width)
+    y, x, row, column = tf.unstack(tf.random.stateless_uniform([4], seed))  # one draw for all
+    top = tf.cast(y * (2 * down + 1), tf.int32)
+    left = tf.cast(x * (2 * right + 1), tf.int32)
+    above_or_below = tf.abs(tf.linspace(0.0, 1.0, height) - row) > HIDDEN / 2
+    beside = tf.abs(tf.linspace(0.0, 1.0, width) - column) > HIDDEN / 2
+    seen = tf.cast(above_or_below[:, None] | beside, tf.float32)[..., None]
+    changed = []
     for picture in pictures:
-        _, height, width, _ = picture.shape
-        down, right = (int(LARGEST_SHIFT * length) for length in (height, width))
-        top = tf.cast(y * (2 * down + 1), tf.int32)
-        left = tf.cast(x * (2 * right + 1), tf.int32)
         wide = tf.pad(picture, [[0, 0], [down, down], [right, right], [0, 0]], "REFLECT")
         window = wide[:, top : top + height, left : left + width]
-        moved.append(tf.ensure_shape(window, picture.shape))
-    return moved
+        changed.append(tf.ensure_shape(window, picture.shape) * seen)
+    return changed
 
 
 def losses(

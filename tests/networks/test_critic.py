@@ -119,20 +119,35 @@ def test_its_losses_by_hand():
     assert list(losses) == list(critic.LOSSES)
 
 
-def test_pictures_are_moved_alike_and_anew_at_each_step():
-    picture = waves(32, 48)
-    moved = [critic.move_alike([picture, picture + 1], [7, step]) for step in range(8)]
-    for first, second in moved:
+def test_pictures_are_changed_alike_and_anew_at_each_step():
+    picture = waves(32, 48) + 2  # nowhere 0, which is what is hidden
+    changed = [critic.change_alike([picture, 3 * picture], [7, step]) for step in range(8)]
+    for first, second in changed:
         assert first.shape == picture.shape
-        np.testing.assert_allclose(first + 1, second, atol=1e-6)
-    corners = {float(first[0, 16, 24, 0]) for first, _ in moved}
-    assert len(corners) > 4
-    again, _ = critic.move_alike([picture, picture], [7, 3])
-    np.testing.assert_array_equal(again, moved[3][0])
-    places = np.abs(np.asarray(again)[:, 16:17, 24:25] - np.asarray(picture)).sum(-1)[0]
-    row, column = np.argwhere(places == 0)[0]
-    assert abs(row - 16) <= 4
-    assert abs(column - 24) <= 6
+        np.testing.assert_allclose(3 * first, second, rtol=1e-6)
+        hidden = np.asarray(first)[0, ..., 0] == 0
+        rows, columns = hidden.any(axis=1).sum(), hidden.any(axis=0).sum()
+        assert hidden.sum() == rows * columns  # a box
+        assert 8 <= rows <= 16
+        assert 12 <= columns <= 24
+    means = {float(tf.reduce_mean(first)) for first, _ in changed}
+    assert len(means) == 8
+    again, _ = critic.change_alike([picture, picture], [7, 3])
+    np.testing.assert_array_equal(again, changed[3][0])
+
+
+def test_pictures_are_moved_by_an_eighth_at_most():
+    picture = tf.reshape(tf.range(1.0, 32 * 48 + 1), [1, 32, 48, 1])  # each pixel is its number
+    moves = set()
+    for step in range(40):
+        [changed] = critic.change_alike([picture], [7, step])
+        shift = np.asarray(changed - picture)[0, 4:-4, 6:-6, 0]  # where nothing is mirrored
+        [shift] = set(shift[np.asarray(changed)[0, 4:-4, 6:-6, 0] != 0])
+        down, right = divmod(int(shift) + 24, 48)
+        moves.add((down, right - 24))
+    down, right = np.array(list(moves)).T
+    assert (down.min(), down.max()) == (-4, 4)
+    assert (right.min(), right.max()) == (-6, 6)
 
 
 @pytest.mark.parametrize(("channels", "measured"), [(1, False), (4, False), (3, True)])
