@@ -132,7 +132,8 @@ def find_splits(options: Train) -> dict[str, Split]:
         from_photos = False  # it has pairs; a task takes their targets
     elif options.source_dir:
         root, folders = Path(), (*map(str, options.source_folders), str(options.target_dir))
-    by_split = find_pairs(root, folders, from_photos, options.holdout, options.seed)
+    held_out = options.holdout, options.seed, options.group
+    by_split = find_pairs(root, folders, from_photos, *held_out)
     return in_order(by_split, options)
 
 

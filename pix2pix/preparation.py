@@ -15,7 +15,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from pix2pix.networks.imagenet_features import can_see
-from pix2pix.options.advice import refuse_broken, refuse_single_pictures
+from pix2pix.options.advice import (
+    refuse_broken,
+    refuse_single_pictures,
+    warn_of_shared_groups,
+)
 from pix2pix.options.checks import check_train, require
 from pix2pix.options.found import Found
 from pix2pix.options.saved import (
@@ -313,6 +317,7 @@ def prepare(
     ones. Return the sound pairs, and what they decide."""
     checked = check_splits(splits, options)
     refuse_broken(checked, options)
+    warn_of_shared_groups(checked)
     if not checkpoints(options.run_folder):  # a run that goes on may be older than this question
         check_layout(checked["train"], options)
     if older is not None:

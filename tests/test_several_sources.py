@@ -115,7 +115,9 @@ def test_both_halves_of_a_measured_pair_keep_all_channels(tmp_path):
     (tmp_path / "pairs").mkdir()
     numbers = np.ones((8, 16, 4), np.float32)
     np.save(tmp_path / "pairs/1.npy", numbers)
-    found = find_pairs(tmp_path / "pairs", None, photos=False, holdout=0.0, seed=0)["train"]
+    found = find_pairs(tmp_path / "pairs", None, photos=False, holdout=0.0, seed=0, group=None)[
+        "train"
+    ]
     assert [half.shape for half in found.pairs[0].read()] == [(8, 8, 4)] * 2
 
 
@@ -136,7 +138,7 @@ def test_sources_beside_each_other_in_one_folder(tmp_path):
     for name in ("input_dapi", "input_depth", "target"):
         make_picture(tmp_path / "named" / "train" / name / "x.png", 4, 4)
     for dataset, names in (("numbered", ["A1", "A2", "B"]), ("named", ["input_dapi"])):
-        found = find_pairs(tmp_path / dataset, None, photos=False, holdout=0.0, seed=0)
+        found = find_pairs(tmp_path / dataset, None, photos=False, holdout=0.0, seed=0, group=None)
         (pair,) = found["train"].pairs
         assert [file.parent.name for file in pair.files][: len(names)] == names
         assert [picture.shape for picture in pair.read()] == [(4, 4, 6), (4, 4, 3)]
@@ -146,7 +148,7 @@ def test_pairs_in_folders_of_folders_are_matched_by_their_place(tmp_path):
     for place in ("paris/1", "rome/1", "rome/2"):
         for side in ("A", "B"):
             make_picture(tmp_path / f"{side}/{place}.png", 4, 4)
-    found = find_pairs(tmp_path, None, photos=False, holdout=0.0, seed=0)["train"]
+    found = find_pairs(tmp_path, None, photos=False, holdout=0.0, seed=0, group=None)["train"]
     assert [pair.files[1].relative_to(tmp_path / "B") for pair in found.pairs] == [
         Path("paris/1.png"),
         Path("rome/1.png"),

@@ -54,7 +54,8 @@ class TrainedRun:
         other values of some."""
         of_data = replace(self.options, direction=self.found.direction, **others)
         if dataset:
-            of_data = replace(of_data, dataset=dataset, source_dir=None, target_dir=None)
+            own = {"source_dir": None, "target_dir": None, "group": None}
+            of_data = replace(of_data, dataset=dataset, **own)
         return of_data
 
 

@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -10,7 +10,8 @@ from pix2pix.networks.devices import choose_computing_type, describe_device, has
 from pix2pix.options.found import Found
 from pix2pix.options.recipes import CHOICE, RECIPES
 from pix2pix.options.train import RunOptions, Train, dataset_name, flag
-from pix2pix.pairs.splits import CheckedSplit
+from pix2pix.pairs.groups import shared_groups
+from pix2pix.pairs.splits import CheckedSplit, Split
 from pix2pix.pairs.tasks import TASKS
 from pix2pix.pictures.pixels import describe_channels
 from pix2pix.pictures.sides import Side
@@ -43,6 +44,15 @@ def refuse_broken(splits: dict[str, CheckedSplit], options: Train) -> None:
         )
     if problems:
         say_row("Skipped", f"{len(problems):,} broken or without partner")
+
+
+def warn_of_shared_groups(splits: Mapping[str, Split]) -> None:
+    """Tell of groups of held-out pairs of which others are trained on."""
+    groups = {name: {pair.group for pair in split.pairs} - {""} for name, split in splits.items()}
+    for name, shared in shared_groups(groups):
+        of_all = f"{len(shared):,} of {len(groups[name]):,} groups of {name}"
+        what = f"{of_all} are in train, too, such as {shared[0]}"
+        say_row("Careful", f"{what}: what is measured on them flatters")
 
 
 def announce(

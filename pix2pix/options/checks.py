@@ -107,6 +107,18 @@ def check_data(options: Train) -> None:
     if options.keep_old and not options.from_run:
         raise UsageError("--keep-old needs --from, the run that the old pairs are of.")
     require(0 <= options.holdout < 1, options, "holdout", "at least 0 and below 1")
+    if options.group:
+        require(names_group(options.group), options, "group", 'folder, or like "(case[0-9]+)_"')
+        has_files = options.dataset != "synthetic"
+        require(has_files, options, "group", "left out with made-up pairs, which have no files")
+
+
+def names_group(group: str) -> bool:
+    """Tell whether --group is a word or pattern by which pairs can be put into groups."""
+    try:
+        return group == "folder" or re.compile(group).groups == 1
+    except (re.error, OverflowError, RecursionError):
+        return False
 
 
 def check_meanings(options: Train) -> None:

@@ -69,6 +69,9 @@ class Evaluate(Options):
     """Also FID and KID on InceptionV3 (downloads 88 MB); not comparable with those of papers."""
     dataset: Unset[str] = None
     """Other pairs than the run's own."""
+    group: Unset[str] = None
+    """Which pairs belong together, as in train: figures are then given over groups, too. Default:
+    of the run's own pairs what it says, of others none."""
     skip_broken: bool = False
     """Go on without broken pairs."""
     output: Unset[Path] = None

@@ -300,7 +300,7 @@ def refuse_another_run(options: Train, found: Found, folder: Path) -> None:
         what = name.replace("_", " ")
         values = f"{before[name]}, not {now[name]}"
         if name == "pairs":
-            what = "other pictures (--dataset, --seed or --holdout differ, or files):"
+            what = "other pictures (--dataset, --seed, --holdout or --group differ, or files):"
         if name in ("source", "target"):
             what = f"{name}s that mean something else (--classes, --range, or files):"
             values = f"{before[name].to_saved()}, not {now[name].to_saved()}"

@@ -112,6 +112,10 @@ class DataOptions(Options):
     """pairs: each picture of a folder holds both halves of a pair, even if it does not look so."""
     holdout: Free[float] = 0.1
     """Share of the pairs kept out of the training where there is neither val/ nor test/."""
+    group: Free[Unset[str]] = None
+    """Pairs that belong together, as those of one patient, building or video, so that none is held
+    out while others are trained on: folder, or a pattern of paths in which brackets are around
+    what names a group, like "(case[0-9]+)_"."""
     skip_broken: Free[bool] = False
     """Go on without the pairs that are broken or lack their partner."""
     task: SameRun[Literal["pairs", "colorize", "super-resolve", "sketch", "inpaint"]] = "pairs"

@@ -4,13 +4,14 @@ files or more, or photos alone."""
 import hashlib
 import os
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
 
+from pix2pix.pairs.groups import find_groups
 from pix2pix.pictures.picture_files import MAX_PIXELS, SUFFIXES, holds_measurements, read_picture
 from pix2pix.pictures.pixels import drop_opaque_alpha, has_alpha
 from pix2pix.pictures.sides import Part, Side
@@ -34,6 +35,7 @@ class FilePair:
 
     files: Files
     side_by_side: bool
+    group: str = ""  # that it belongs to, if --group says so
 
     @cached_property
     def name(self) -> str:
@@ -148,7 +150,12 @@ def stack_channels(files: Files, pictures: list[np.ndarray]) -> np.ndarray:
 
 
 def find_pairs(
-    root: Path, sides: tuple[str, ...] | None, photos: bool, holdout: float, seed: int
+    root: Path,
+    sides: tuple[str, ...] | None,
+    photos: bool,
+    holdout: float,
+    seed: int,
+    group: str | None,
 ) -> dict[str, FoundPairs[FilePair]]:
     """Find the pairs below a folder, or of the folders named as `sides` (B the last), by split.
 
@@ -170,6 +177,8 @@ def find_pairs(
             f"{where}: no pictures. Put {what} there, or use --dataset synthetic. "
             'See README, "Your own pictures".'
         )
+    if group:
+        put_into_groups(found, folders, group)
     others = [there for split, there in found.items() if split != "train"]
     if not any(others):
         found["train"].pairs, held_out = hold_out(found["train"].pairs, holdout, seed)
@@ -257,16 +266,38 @@ def find_files(folders: Folders, deep: bool, side_by_side: bool) -> FoundPairs[F
     return found
 
 
+def put_into_groups(
+    found: dict[str, FoundPairs[FilePair]], folders: dict[str, Folders], group: str
+) -> None:
+    """Tell all pairs which group they belong to."""
+    paths = [
+        pair.files[0].relative_to(folders[split][0]).as_posix()
+        for split, there in found.items()
+        for pair in there.pairs
+    ]
+    groups = iter(find_groups(paths, group))
+    for there in found.values():
+        there.pairs = [replace(pair, group=next(groups)) for pair in there.pairs]
+
+
 def hold_out(
     pairs: list[FilePair], holdout: float, seed: int
 ) -> tuple[list[FilePair], list[FilePair]]:
-    """Divide the pairs of a dataset that has only training pairs, always alike for a seed."""
+    """Divide the pairs of a dataset that has only training pairs, always alike for a seed; no
+    group is divided."""
 
-    def draw_lot(pair: FilePair) -> bytes:  # by name, so that more files do not change it
-        return hashlib.sha256(os.fsencode(f"{seed} {pair.files[0].stem}")).digest()
+    def draw_lot(unit: list[FilePair]) -> bytes:  # by name, so that more files do not change it
+        name = unit[0].group or unit[0].files[0].stem
+        return hashlib.sha256(os.fsencode(f"{seed} {name}")).digest()
 
-    count = min(len(pairs) - 1, max(1, round(len(pairs) * holdout))) if holdout else 0
-    held = set(sorted(pairs, key=draw_lot)[: max(0, count)])
+    units: dict[str | int, list[FilePair]] = defaultdict(list)
+    for k, pair in enumerate(pairs):
+        units[pair.group or k].append(pair)
+    count = max(1, round(len(pairs) * holdout)) if holdout else 0
+    held = set[FilePair]()
+    for unit in sorted(units.values(), key=draw_lot)[:-1]:  # one is left to train on
+        if len(held) < count:
+            held.update(unit)
     if held:
         there_is = "there is neither val/ nor test/ (--holdout)"
         say_row("Held out", f"{len(held):,} of {len(pairs):,}: {there_is}")

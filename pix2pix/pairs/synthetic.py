@@ -32,6 +32,7 @@ class SyntheticPair:
     number: int
     size: tuple[int, int]
     files: tuple[Path, ...] = ()  # like those of a pair on disk: there are none
+    group: str = ""  # likewise
 
     @property
     def name(self) -> str:

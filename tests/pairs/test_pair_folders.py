@@ -154,7 +154,9 @@ def test_pairs_are_made_by_name_and_never_by_order(tmp_path):
 def test_pictures_of_different_shapes_are_no_pair(tmp_path):
     write(tmp_path / "A/1.png", 1, (8, 6))
     write(tmp_path / "B/1.png", 1, (8, 7))
-    (pair,) = find_pairs(tmp_path, None, photos=False, holdout=0.1, seed=0)["train"].pairs
+    (pair,) = find_pairs(tmp_path, None, photos=False, holdout=0.1, seed=0, group=None)[
+        "train"
+    ].pairs
     with pytest.raises(UserError) as refusal:
         pair.read()
     expected = f"{tmp_path}/A/1.png: differs in shape from {tmp_path}/B/1.png (6×8 and 7×8)"
@@ -178,7 +180,7 @@ def test_two_folders_of_other_names_are_pointed_out(tmp_path):
     (tmp_path / "empty").mkdir()
     folders = f"--source-dir {tmp_path}/labels --target-dir {tmp_path}/photos"
     with pytest.raises(UserError, match=f"but in labels and photos.*{folders}"):
-        find_pairs(tmp_path, None, photos=False, holdout=0.1, seed=0)
+        find_pairs(tmp_path, None, photos=False, holdout=0.1, seed=0, group=None)
 
 
 def test_folders_that_are_named_are_not_guessed(tmp_path, monkeypatch):
@@ -197,7 +199,7 @@ def test_splits_beside_training_pairs_in_no_folder_of_theirs(tmp_path):
     make_pair(tmp_path / "flat/test/9.png", 4)
     write(tmp_path / "two/A/val/9.png", 5)
     write(tmp_path / "two/B/val/9.png", 15)
-    flat = find_pairs(tmp_path / "flat", None, photos=False, holdout=0.1, seed=0)
+    flat = find_pairs(tmp_path / "flat", None, photos=False, holdout=0.1, seed=0, group=None)
     assert {split: len(found.pairs) for split, found in flat.items()} == {"train": 3, "test": 1}
     two = {"train": [(k, 10 + k) for k in range(3)], "val": [(5, 15)]}
     assert find(tmp_path / "two") == two
@@ -209,7 +211,7 @@ def test_what_is_wrong_with_val_is_not_hidden_by_a_hold_out(tmp_path):
         write(tmp_path / f"train/B/{k}.png", k)
     write(tmp_path / "val/A/1_label.png", 1)
     write(tmp_path / "val/B/1_photo.png", 1)
-    splits = find_pairs(tmp_path, None, photos=False, holdout=0.1, seed=0)
+    splits = find_pairs(tmp_path, None, photos=False, holdout=0.1, seed=0, group=None)
     assert {split: len(found.pairs) for split, found in splits.items()} == {"train": 4, "val": 0}
     assert len(splits["val"].problems) == 2
 

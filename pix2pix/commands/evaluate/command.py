@@ -1,5 +1,6 @@
 """evaluate: measure a generator on pairs it was not trained on, and write a report."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,16 @@ import numpy as np
 from image_to_image_translation import find_splits
 from pix2pix.commands.evaluate.class_scores import target_scores
 from pix2pix.commands.evaluate.judge import judge_scores, open_judge
-from pix2pix.commands.evaluate.metrics import METRICS, feature_scores, load_inception, measure_pairs
+from pix2pix.commands.evaluate.metrics import (
+    METRICS,
+    feature_scores,
+    load_inception,
+    means_over_groups,
+    measure_pairs,
+)
 from pix2pix.commands.evaluate.report import Report, score_tables, write_report
 from pix2pix.commands.open_run import TrainedRun, open_run
-from pix2pix.options.advice import refuse_broken
+from pix2pix.options.advice import refuse_broken, warn_of_shared_groups
 from pix2pix.options.commands import Evaluate
 from pix2pix.options.train import Train, dataset_name
 from pix2pix.pairs.splits import CheckedSplit, Split
@@ -30,6 +37,7 @@ def evaluate(options: Evaluate) -> Report:
     chosen = choose_checkpoints(trained, options)
     of_data = choose_dataset(trained, options)
     unchecked = find_splits(of_data)
+    warn_of_shared_groups(unchecked)
     name = choose_split(unchecked, of_data, options)
     split = check_split(unchecked[name], name, of_data)
     refuse_broken({name: split}, of_data)
@@ -44,6 +52,8 @@ def evaluate(options: Evaluate) -> Report:
     step, mean = list(steps.items())[-1]
     summary: dict[str, Any] = {"run": str(options.run), "split": name, "warnings": warnings}
     summary |= {"size": trained.task.size, "step": step, "mean": mean}
+    if split.pairs[0].group:
+        summary["groups"] = means_over_groups(pairs)
     if trained.found.target.classes:
         summary["labels"] = target_scores(trained, split)
     if judge:
@@ -67,6 +77,7 @@ def choose_dataset(trained: TrainedRun, options: Evaluate) -> Train:
     skips = trained.options.skip_broken or options.skip_broken
     places = {"data_dir": options.data_dir, "mirror": options.mirror}
     of_data = trained.data_options(options.dataset, skip_broken=skips, **places)
+    of_data = replace(of_data, group=options.group or of_data.group)
     known = of_data.known_dataset
     is_fetched = known is not None and known.megabytes > 0
     its_own = Path(trained.options.data_dir)

@@ -1,8 +1,10 @@
 """How near generated pictures are to their targets: pair by pair, and as two sets of pictures."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,6 +24,7 @@ METRICS = MEASURES | {"ms_ssim": "MS-SSIM ↑"} | FEATURES
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales: Wang et al., 2003
 SSIM_WINDOW = 11  # pixels
 BATCH = 8  # pairs
+RESAMPLES = 2_000  # of the groups
 INCEPTION_SIZE = (299, 299)
 
 
@@ -80,9 +83,31 @@ def measure_pairs(trained: TrainedRun, split: CheckedSplit) -> list[dict]:
         table = {metric: column.numpy() for metric, column in values.items()}
         for index, k in enumerate(batch.numbers):
             row = {metric: float(column[index]) for metric, column in table.items()}
-            rows.append({"number": split.number_of(k), "name": split.pairs[k].title, **row})
+            pair = split.pairs[k]
+            about = {"number": split.number_of(k), "name": pair.title}
+            if pair.group:
+                about["group"] = pair.group
+            rows.append(about | row)
         say_progress("Evaluating", len(rows), count, f"{len(rows):,} of {count:,}")
     return rows
+
+
+def means_over_groups(rows: Sequence[dict]) -> dict[str, Any]:
+    """Return the mean over groups of the mean of each metric within a group, with the interval in
+    which 95% of such means lie if groups are drawn anew."""
+    metrics = [metric for metric in METRICS if metric in rows[0]]
+    by_group = defaultdict(list)
+    for row in rows:
+        by_group[row["group"]].append([row[metric] for metric in metrics])
+    means = np.stack([np.mean(values, axis=0) for values in by_group.values()])
+    draws = np.random.default_rng(0).integers(len(means), size=(RESAMPLES, len(means)))
+    low, high = np.percentile(means[draws].mean(axis=1), (2.5, 97.5), axis=0)
+    columns = zip(means.mean(axis=0), low, high, strict=True)
+    scores = {
+        metric: {"mean": float(mean), "from": float(first), "to": float(last)}
+        for metric, (mean, first, last) in zip(metrics, columns, strict=True)
+    }
+    return {"count": len(means), "scores": scores}
 
 
 # --- As two sets ----------------------------------------------------------------------------------

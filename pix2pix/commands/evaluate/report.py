@@ -21,6 +21,11 @@ from pix2pix.runs.run_folder import Folder
 from pix2pix.talk.files import replace_when_complete, write_text
 
 SHOWN = 200  # pairs at most, which a browser shows with ease
+OVER_GROUPS = (
+    "The mean over groups of the mean within each, so that all groups count alike, and in which "
+    "interval 95% of such means lie if groups are drawn anew: how far another choice of patients, "
+    "buildings or videos may be from it."
+)
 NOT_THE_PAPERS_FID = (
     "On the InceptionV3 that comes with Keras (ImageNet weights), not on the network of 2015 that "
     "papers use: compare these figures only with each other."
@@ -46,7 +51,7 @@ def write_report(folder: Path, summary: dict, trained: TrainedRun, split: Checke
     if len(summary["steps"]) > 1:
         plot_metrics(folder / "metrics.png", summary["steps"])
         plot = file_to_uri(folder / "metrics.png")
-    columns = ["name", *summary["mean"]]
+    columns = ["name", *(["group"] if "groups" in summary else []), *summary["mean"]]
     writer = csv.DictWriter(table, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(summary["pairs"])
@@ -146,8 +151,10 @@ def extra_tables(summary: dict) -> list[dict]:
 
 
 def score_tables(summary: dict) -> list[dict]:
-    """Return the scores of labels, --judge and --fid as tables of text."""
+    """Return the scores of groups, labels, --judge and --fid as tables of text."""
     tables = []
+    if "groups" in summary:
+        tables.append(group_table(**summary["groups"]))
     columns = ["", "per-pixel accuracy", "per-class accuracy", "class IoU"]
     if "labels" in summary:
         row = label_row("generated labels", summary["labels"])
@@ -164,6 +171,15 @@ def score_tables(summary: dict) -> list[dict]:
         table = {"title": "Features", "note": NOT_THE_PAPERS_FID, "columns": ["FID ↓", "KID ↓"]}
         tables.append({**table, "rows": [row]})
     return tables
+
+
+def group_table(count: int, scores: dict[str, dict[str, float]]) -> dict:
+    """Return the means over groups as a table of text."""
+    row = [f"mean of {count:,}"]
+    for each in scores.values():
+        row.append(f"{each['mean']:.4g} ({each['from']:.4g} to {each['to']:.4g})")
+    columns = ["", *(METRICS[name] for name in scores)]
+    return {"title": "Groups", "note": OVER_GROUPS, "columns": columns, "rows": [row]}
 
 
 def label_row(title: str, scores: dict[str, float]) -> list[str]:

@@ -1,6 +1,7 @@
 """inspect: look at a dataset before training. What is in it, what is broken, what would be seen."""
 
 import math
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,9 +28,11 @@ from pix2pix.options.advice import (
     describe_direction,
     refuse_broken,
     warn_of_resizing,
+    warn_of_shared_groups,
 )
 from pix2pix.options.found import Found
 from pix2pix.options.train import DATASETS, Inspect, dataset_name
+from pix2pix.pairs.groups import BY_FOLDER, suggest_groups
 from pix2pix.pairs.splits import CheckedSplit, Split
 from pix2pix.pairs.tasks import TASKS
 from pix2pix.pictures.label_maps import find_classes
@@ -78,6 +81,7 @@ def inspect_dataset(options: Inspect) -> Path:
     found = settle(options, pairs)
     say_row("Direction", describe_direction(pairs.pairs[0].files, options, found))
     warn_of_resizing(pairs.sizes, pairs.resized, options)
+    say_groups(splits, options)
     say_findings({name: measured[name].list_measures(splits[name]) for name in splits}, options)
     sheet = options.run_folder.with_name(f"{options.run_folder.name}-inspect.png")
     sheet.parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +112,27 @@ class MeasuredSplit(Split):
     def list_measures(self, checked: CheckedSplit) -> list[PairMeasures]:
         """List what was measured of the sound pairs, in their order."""
         return [self.measures[k] for k in checked.numbers]
+
+
+def say_groups(splits: dict[str, CheckedSplit], options: Inspect) -> None:
+    """Print how many groups --group makes, or which ones folders or names suggest."""
+    if options.group:
+        counts = [len({pair.group for pair in split.pairs}) for split in splits.values()]
+        texts = [f"{count:,} in {name}" for name, count in zip(splits, counts, strict=True)]
+        say_row("Groups", ", ".join(texts))
+        warn_of_shared_groups(splits)
+    elif files := [pair.files[0] for pair in splits["train"].pairs if pair.files]:
+        root = Path(os.path.commonpath([file.parent for file in files]))
+        suggested = suggest_groups([file.relative_to(root).as_posix() for file in files])
+        if suggested:
+            group, counts = suggested
+            name, count = counts.most_common(1)[0]
+            what = "folders" if group == BY_FOLDER else "names"
+            say_row(
+                "Groups",
+                f"{what} suggest {len(counts):,}, such as {name} of {count:,}. If each is one",
+            )
+            say_row("", f'patient or building, hold out whole ones: --group "{group}"')
 
 
 def say_findings(measures: dict[str, list[PairMeasures]], options: Inspect) -> None:

@@ -1,0 +1,159 @@
+"""Groups of pairs: how they are named, that none is divided, and what of it is told."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from conftest import make_pair, make_run
+
+import image_to_image_translation as script
+from pix2pix import preparation
+from pix2pix.commands.evaluate.command import evaluate
+from pix2pix.commands.evaluate.metrics import means_over_groups
+from pix2pix.commands.inspect_dataset import inspect_dataset
+from pix2pix.options.commands import Evaluate
+from pix2pix.options.train import Inspect
+from pix2pix.pairs import groups
+from pix2pix.pairs.groups import find_groups, suggest_groups
+from pix2pix.talk.errors import UsageError, UserError
+
+CASES = "(case[0-9]+)_"
+
+
+@pytest.fixture
+def cases(tmp_path):
+    """A folder of 24 pairs of eight cases, three of each."""
+    for k in range(24):
+        make_pair(tmp_path / f"cases/case{k % 8}_{k // 8}.png", seed=k)
+    return tmp_path / "cases"
+
+
+def groups_in(split) -> set[str]:
+    return {pair.group for pair in split.pairs}
+
+
+def test_a_group_is_what_the_brackets_match_or_the_folder():
+    paths = ["case1_2.png", "old/case12_3.png", "old/slides/case1_b.png"]
+    assert find_groups(paths, CASES) == ["case1", "case12", "case1"]
+    assert find_groups(paths[1:], "folder") == ["old", "old/slides"]
+    with pytest.raises(UserError, match="--group folder: case1_2.png lies in no folder of its own"):
+        find_groups(paths, "folder")
+    with pytest.raises(UserError, match=r"^--group \(b\): case1_2.png does not match, and 1 more"):
+        find_groups(paths, "(b)")
+    assert find_groups(["\udcff1_a.png"], "(.+)_") == ["\udcff1"]  # a name from elsewhere
+
+
+def test_a_pattern_that_never_ends_is_given_up(monkeypatch):
+    monkeypatch.setattr(groups, "SECONDS", 1)
+    with pytest.raises(UserError, match="takes more than 1 seconds for 1 paths"):
+        find_groups(["a" * 60 + ".png"], "((a|aa)+)$")
+
+
+@pytest.mark.parametrize("group", ["case", "(a)(b)", "(", "(a", "(a{1,99999999999})"])
+def test_what_names_no_group_is_refused(small, cases, group):
+    config = dataclasses.replace(small, dataset=str(cases), group=group)
+    with pytest.raises(UsageError, match="--group must be folder, or like"):
+        preparation.check_options(config)
+
+
+def test_made_up_pairs_have_no_groups(small):
+    with pytest.raises(UsageError, match="--group must be left out with made-up pairs"):
+        preparation.check_options(dataclasses.replace(small, group="folder"))
+
+
+def test_whole_groups_are_held_out(small, cases, capsys):
+    config = dataclasses.replace(small, dataset=str(cases), holdout=0.2)
+    divided = script.find_splits(config)
+    assert len({pair.title[:5] for pair in divided["val"].pairs}) > 2
+    config = dataclasses.replace(config, group=CASES)
+    splits = script.find_splits(config)
+    assert [len(split) for split in splits.values()] == [18, 6]
+    assert groups_in(splits["train"]) | groups_in(splits["val"]) == {f"case{k}" for k in range(8)}
+    assert not groups_in(splits["train"]) & groups_in(splits["val"])
+    assert "Held out  6 of 24" in capsys.readouterr().out
+    again = script.find_splits(dataclasses.replace(config, seed=1))
+    assert groups_in(again["val"]) != groups_in(splits["val"])
+    most = script.find_splits(dataclasses.replace(config, holdout=0.99))
+    assert len(groups_in(most["train"])) == 1
+
+
+def test_a_run_goes_on_only_with_the_same_groups(small, cases):
+    config = dataclasses.replace(small, dataset=str(cases), group=CASES, steps=1, direction="AtoB")
+    script.train(config)
+    with pytest.raises(UserError, match="--holdout or --group differ"):
+        script.train(dataclasses.replace(config, group="case[0-9]+_([0-9])", steps=2))
+    assert script.train(dataclasses.replace(config, steps=2)).folder == config.run_folder
+
+
+def test_a_group_on_both_sides_is_told(small, tmp_path, capsys):
+    for split, name in [("train", "a"), ("train", "b"), ("val", "b"), ("val", "c")]:
+        make_pair(tmp_path / f"data/{split}/{name}_1.png", seed=ord(name))
+    told = "Careful   1 of 2 groups of val are in train, too, such as b: what is measured on them"
+    config = dataclasses.replace(small, dataset=str(tmp_path / "data"), group="(.)_", steps=1)
+    config = dataclasses.replace(config, direction="AtoB")
+    script.train(config)
+    assert told in capsys.readouterr().out
+    evaluate(Evaluate(config.run_folder, output=tmp_path / "results"))
+    assert told in capsys.readouterr().out
+    shared = {"dataset": config.dataset, "group": "(.)_", "output": tmp_path}
+    inspect_dataset(Inspect(**shared))
+    said = capsys.readouterr().out
+    assert told in said
+    assert "Groups    2 in train, 2 in val" in said
+
+
+@pytest.mark.parametrize(
+    ("paths", "suggested"),
+    [
+        ([f"{name}/{k}.png" for name in "abc" for k in range(4)], "folder"),
+        ([f"case{k % 3}_{k}.png" for k in range(12)], groups.PREFIX),
+        ([f"{k}.png" for k in range(12)], None),
+        ([f"photo_{k}.png" for k in range(12)], None),  # all of one
+        ([f"{k}_photo.png" for k in range(12)], None),  # each for itself
+        ([*(f"case{k % 3}_{k}.png" for k in range(12)), "odd.png"], None),
+    ],
+)
+def test_folders_and_names_suggest_groups(paths, suggested):
+    found = suggest_groups(paths)
+    assert (found and found[0]) == suggested
+    if suggested:
+        assert set(found[1].values()) == {4}
+        assert len(set(find_groups(paths, suggested))) == 3
+
+
+def test_inspect_proposes_groups(cases, tmp_path, capsys):
+    inspect_dataset(Inspect(dataset=str(cases), output=tmp_path))
+    said = capsys.readouterr().out
+    assert "Groups    names suggest 8, such as case" in said
+    assert 'hold out whole ones: --group "([^/]+)[_-]"' in said
+
+
+def test_means_over_groups_by_hand():
+    metrics = {"psnr": 1.0, "ssim": 1.0, "ms_ssim": 1.0}
+    pairs = [("a", 0.0), ("a", 0.2), ("a", 0.4), ("b", 0.8), ("c", 0.2)]
+    found = means_over_groups([metrics | {"group": name, "l1": l1} for name, l1 in pairs])
+    assert found["count"] == 3
+    l1 = found["scores"]["l1"]
+    assert l1["mean"] == pytest.approx((0.2 + 0.8 + 0.2) / 3)
+    assert (l1["from"], l1["to"]) == (pytest.approx(0.2), pytest.approx(0.8))
+    assert found["scores"]["ssim"] == {"mean": 1, "from": 1, "to": 1}
+
+
+def test_evaluate_gives_figures_over_groups(small, cases, tmp_path, capsys):
+    config = dataclasses.replace(small, dataset=str(cases), group=CASES, holdout=0.4)
+    config = dataclasses.replace(config, direction="AtoB")
+    run = make_run(tmp_path / "run", config)
+    evaluate(Evaluate(run))
+    assert "Groups    mean of 4, L1 ↓ " in capsys.readouterr().out
+    summary = json.loads((run / "results/metrics.json").read_text())
+    rows = summary["pairs"]
+    by_case = [np.mean([r["l1"] for r in rows if r["group"] == name]) for name in
+               sorted({row["group"] for row in rows})]  # fmt: skip
+    assert summary["groups"]["count"] == 4
+    assert summary["groups"]["scores"]["l1"]["mean"] == pytest.approx(np.mean(by_case))
+    lines = (run / "results/metrics.csv").read_text().splitlines()
+    assert lines[0].startswith("name,group,l1,")
+    assert lines[1].startswith(f"{rows[0]['name']},{rows[0]['group']},")
+    evaluate(Evaluate(run, dataset=str(cases), split="val"))  # other pairs, as far as it knows
+    assert "groups" not in json.loads((run / "results/metrics.json").read_text())
