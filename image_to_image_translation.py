@@ -276,13 +276,13 @@ def batches(
         step, in_batch = index // share, shard.input_pipeline_id * share + index % share
         number = step * options.batch_size + in_batch
         epoch, position = number // count, number % count
-        k = tf.random.experimental.index_shuffle(position, [options.seed, epoch], count - 1)
+        place = tf.random.experimental.index_shuffle(position, [options.seed, epoch], count - 1)
+        k = split.pair_at(place, [options.seed, epoch])
         pair = tf.numpy_function(load, [k], tf.float32, stateful=False)
         seed = tf.stack([tf.constant(options.seed, tf.int64), number])
         return jitter(tf.ensure_shape(pair, [None, None, channels]), options, found, seed)
 
-    # the examples of this worker, numbered from the very first step on
-    indices = tf.data.Dataset.range(first_step * share, options.steps * share)
+    indices = tf.data.Dataset.range(first_step * share, options.steps * share)  # of this worker
     dataset = indices.map(make_example, num_parallel_calls=os.cpu_count())
     size = shard.get_per_replica_batch_size(options.batch_size)
     pipeline = tf.data.Options()

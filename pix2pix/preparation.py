@@ -33,7 +33,7 @@ from pix2pix.options.saved import (
 )
 from pix2pix.options.train import DATASETS, Train
 from pix2pix.pairs.augment import check_augment
-from pix2pix.pairs.pair_folders import FilePair, FoundPairs
+from pix2pix.pairs.file_pairs import FilePair, FoundPairs
 from pix2pix.pairs.splits import CheckedSplit, Pair, Split, mix
 from pix2pix.pairs.tasks import TASKS, Task
 from pix2pix.pictures.label_maps import are_among, find_classes, read_classes

@@ -15,7 +15,7 @@ import image_to_image_translation as script
 from pix2pix import preparation
 from pix2pix.options.found import Found
 from pix2pix.options.train import Train
-from pix2pix.pairs.pair_folders import FilePair
+from pix2pix.pairs.file_pairs import FilePair
 from pix2pix.pairs.splits import CheckedSplit, Split
 from pix2pix.pairs.synthetic import draw_facade
 from pix2pix.pictures.pixels import to_pixels

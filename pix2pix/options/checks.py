@@ -108,7 +108,9 @@ def check_data(options: Train) -> None:
         raise UsageError("--keep-old needs --from, the run that the old pairs are of.")
     require(0 <= options.holdout < 1, options, "holdout", "at least 0 and below 1")
     if options.group:
-        require(names_group(options.group), options, "group", 'folder, or like "(case[0-9]+)_"')
+        require(
+            names_group(options.group), options, "group", 'folder, or a pattern like "case[0-9]+"'
+        )
         has_files = options.dataset != "synthetic"
         require(has_files, options, "group", "left out with made-up pairs, which have no files")
 
@@ -116,7 +118,7 @@ def check_data(options: Train) -> None:
 def names_group(group: str) -> bool:
     """Tell whether --group is a word or pattern by which pairs can be put into groups."""
     try:
-        return group == "folder" or re.compile(group).groups == 1
+        return group == "folder" or re.compile(group).groups <= 1
     except (re.error, OverflowError, RecursionError):
         return False
 

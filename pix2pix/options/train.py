@@ -114,8 +114,8 @@ class DataOptions(Options):
     """Share of the pairs kept out of the training where there is neither val/ nor test/."""
     group: Free[Unset[str]] = None
     """Pairs that belong together, as those of one patient, building or video, so that none is held
-    out while others are trained on: folder, or a pattern of paths in which brackets are around
-    what names a group, like "(case[0-9]+)_"."""
+    out while others are trained on: folder, or what a pattern (or its part in brackets) matches in
+    their paths, like "case[0-9]+"."""
     skip_broken: Free[bool] = False
     """Go on without the pairs that are broken or lack their partner."""
     task: SameRun[Literal["pairs", "colorize", "super-resolve", "sketch", "inpaint"]] = "pairs"
@@ -305,7 +305,11 @@ class Train(RunOptions, LearningOptions, NetworkOptions, PictureOptions, DataOpt
 @dataclass(frozen=True)
 class Inspect(Train):
     """Look at a dataset before training: what is in it, what is broken, and, as a picture, what
-    the network would see. All options are those of train."""
+    the network would see. All other options are those of train."""
+
+    write_csv: bool = False
+    """Write what was found as pairs.csv, to be edited: which files are a pair, their group, weight
+    and split."""
 
 
 # --- What follows from the options of a training --------------------------------------------------

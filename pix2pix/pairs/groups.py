@@ -20,7 +20,8 @@ MATCHER = """
 import json, re, sys
 pattern, paths = json.load(sys.stdin)
 matches = [re.search(pattern, path) for path in paths]
-json.dump([match and match[1] or "" for match in matches], sys.stdout)
+groups = re.compile(pattern).groups  # the part in brackets, or all
+json.dump([match and match[groups] or "" for match in matches], sys.stdout)
 """
 PREFIX = r"([^/]+)[_-]"  # of a name, up to its last separator
 FEWEST = 3  # groups that names must suggest, to be told
@@ -40,7 +41,7 @@ def find_groups(paths: Sequence[str], group: str) -> list[str]:
 
 
 def match_all(pattern: str, paths: Sequence[str]) -> list[str]:
-    """Return what the part of a pattern in brackets matches in each path, or nothing."""
+    """Return what a pattern, or its part in brackets, matches in each path; or nothing."""
     command = [sys.executable, "-I", "-c", MATCHER]
     asked = json.dumps([pattern, list(paths)])
     try:

@@ -4,149 +4,21 @@ files or more, or photos alone."""
 import hashlib
 import os
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
-from typing import Generic, TypeVar
 
-import numpy as np
-
+from pix2pix.pairs.file_pairs import SPLITS, FilePair, FoundPairs
 from pix2pix.pairs.groups import find_groups
-from pix2pix.pictures.picture_files import MAX_PIXELS, SUFFIXES, holds_measurements, read_picture
-from pix2pix.pictures.pixels import drop_opaque_alpha, has_alpha
-from pix2pix.pictures.sides import Part, Side
+from pix2pix.pairs.pair_table import find_table, read_table
+from pix2pix.pictures.picture_files import SUFFIXES
 from pix2pix.talk.errors import UserError, on_one_line
 from pix2pix.talk.lines import say_row
 
-SPLITS = ("train", "val", "test")
 SIDES = (("A", "B"), ("input", "target"), ("input", "output"))
 LAYOUTS = ("{side}/{split}", "{split}/{side}", "{split}{side}", "{split}_{side}", "{side}")
 ONE_FOLDER = [("{split}", ("",)), (".", ("",))]  # of side-by-side pairs, or of photos
 
-SAME_SHAPE = 0.01  # by which the shapes of partners may differ, as rounded sizes do
-
 Folders = tuple[Path, ...]  # of one split: those of A, and that of B; or one that holds both
-Files = tuple[Path, ...]  # of one pair: those of A, and that of B; or one that holds both
-
-
-@dataclass(frozen=True)
-class FilePair:
-    """A pair in one file or several (or a photo alone), and how to read it."""
-
-    files: Files
-    side_by_side: bool
-    group: str = ""  # that it belongs to, if --group says so
-
-    @cached_property
-    def name(self) -> str:
-        """Return what tells this pair from others without reading it: file names and sizes."""
-        return ", ".join(f"{on_one_line(f.name)}, {size_of(f)} bytes" for f in self.files)
-
-    @property
-    def title(self) -> str:
-        """Return what the pair is called in reports."""
-        return self.files[0].name
-
-    def read(self) -> list[np.ndarray]:
-        """Read the pictures A and B, or the photo alone."""
-        return read_pair(self.files, self.side_by_side)
-
-    def describe(self) -> list[Side]:
-        """Say what A and B, or the photo alone, are made of, as far as the files tell."""
-        sides = [Side(measured=holds_measurements(file)) for file in self.files]
-        if len(self.files) > 2:
-            folders = [file.parent for file in self.files[:-1]]
-            names = [folder.name for folder in folders]
-            if len(set(names)) < len(names):
-                names = list(map(str, folders))
-            counts = [read_whole(file).shape[2] for file in self.files[:-1]]
-            sides = [Side(measured=True, parts=tuple(map(Part, names, counts))), sides[-1]]
-        return sides * 2 if self.side_by_side else sides
-
-
-P = TypeVar("P")
-
-
-@dataclass
-class FoundPairs(Generic[P]):
-    """The pairs found in the folders of one split, and what is wrong with the other files."""
-
-    pairs: list[P] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.pairs or self.problems)
-
-
-def size_of(file: Path) -> int:
-    """Return the bytes of a file; none if it cannot be reached, as behind a link to nowhere."""
-    try:
-        return file.stat().st_size
-    except OSError:
-        return 0
-
-
-def check_is_file(path: Path) -> None:
-    """Refuse what only has the name of a picture: reading from a pipe would wait for ever."""
-    if os.path.isfile(path):
-        return
-    if os.path.isdir(path):
-        what = "a folder"
-    elif os.path.islink(path):
-        what = "a link that leads to no file"
-    else:
-        what = "no file but a pipe, a socket or a device" if path.exists() else "not there any more"
-    raise UserError(f"{path}: is {what}")
-
-
-def read_pair(files: Files, side_by_side: bool, max_pixels: int = MAX_PIXELS) -> list[np.ndarray]:
-    """Read A and B, or the photo alone if there is only one, as [height, width, channels].
-
-    All files but the last make A together, channel upon channel."""
-    pictures = [read_whole(file, max_pixels) for file in files]
-    height, width = pictures[-1].shape[:2]
-    if side_by_side:
-        if width % 2:
-            raise UserError(f"{files[0]}: is {width} pixels wide, so it has no exact middle")
-        halves = pictures[0][:, : width // 2], pictures[0][:, width // 2 :]
-        return [drop_needless_alpha(half, files[0]) for half in halves]
-    for file, picture in zip(files, pictures, strict=True):
-        ratio = picture.shape[0] * width / (picture.shape[1] * height)
-        if not 1 - SAME_SHAPE < ratio < 1 + SAME_SHAPE:
-            shapes = f"{picture.shape[0]}×{picture.shape[1]} and {height}×{width}"
-            raise UserError(f"{file}: differs in shape from {files[-1]} ({shapes})")
-    if len(files) > 2:
-        return [stack_channels(files[:-1], pictures[:-1]), pictures[-1]]
-    return pictures
-
-
-def read_whole(file: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read a picture of a pair; transparency that is none is left away."""
-    check_is_file(file)
-    return drop_needless_alpha(read_picture(file, max_pixels), file)
-
-
-def drop_needless_alpha(pixels: np.ndarray, file: Path) -> np.ndarray:
-    """Leave away transparency that is none, unless the channels of the file are measurements."""
-    if has_alpha(pixels) and not holds_measurements(file):
-        return drop_opaque_alpha(pixels)
-    return pixels
-
-
-def stack_channels(files: Files, pictures: list[np.ndarray]) -> np.ndarray:
-    """Stack pictures channel upon channel, each with its own depth: what has fewer bits is scaled.
-
-    Beside a picture of 32 bits all keep their plain numbers."""
-    if len({picture.shape[:2] for picture in pictures}) > 1:
-        raise UserError(f"{files[0]}: differs in size from {' or '.join(map(str, files[1:]))}")
-    kinds = {picture.dtype for picture in pictures}
-    if kinds == {np.dtype(np.uint8), np.dtype(np.uint16)}:  # 255 becomes 65535
-        scales = [257 if picture.dtype == np.uint8 else 1 for picture in pictures]
-        pictures = [p.astype(np.uint16) * scale for p, scale in zip(pictures, scales, strict=True)]
-    return np.concatenate(pictures, axis=-1)
-
-
-# --- Finding --------------------------------------------------------------------------------------
 
 
 def find_pairs(
@@ -157,9 +29,25 @@ def find_pairs(
     seed: int,
     group: str | None,
 ) -> dict[str, FoundPairs[FilePair]]:
-    """Find the pairs below a folder, or of the folders named as `sides` (B the last), by split.
+    """Find the pairs below a folder, or of the folders named as `sides` (B the last), by split: as
+    pairs.csv says, or as the folders do.
 
     With `photos`, find single photos instead; of two folders, those in the one of the targets."""
+    table = None if sides else find_table(root)
+    found = read_table(table, photos) if table else find_in_folders(root, sides, photos)
+    if group:
+        put_into_groups(found, group)
+    others = [there for split, there in found.items() if split != "train"]
+    if not any(others):
+        found["train"].pairs, held_out = hold_out(found["train"].pairs, holdout, seed)
+        found = {"train": found["train"], "val": FoundPairs(held_out)}
+    return found
+
+
+def find_in_folders(
+    root: Path, sides: tuple[str, ...] | None, photos: bool
+) -> dict[str, FoundPairs[FilePair]]:
+    """Find pairs, or with `photos` single photos, by the names of folders and files."""
     folders = find_folders(root, sides)
     if photos:
         folders = {split: places[-1:] for split, places in folders.items()}
@@ -177,12 +65,6 @@ def find_pairs(
             f"{where}: no pictures. Put {what} there, or use --dataset synthetic. "
             'See README, "Your own pictures".'
         )
-    if group:
-        put_into_groups(found, folders, group)
-    others = [there for split, there in found.items() if split != "train"]
-    if not any(others):
-        found["train"].pairs, held_out = hold_out(found["train"].pairs, holdout, seed)
-        found = {"train": found["train"], "val": FoundPairs(held_out)}
     return found
 
 
@@ -259,23 +141,18 @@ def find_files(folders: Folders, deep: bool, side_by_side: bool) -> FoundPairs[F
         files = tuple(file for there in match for file in there)
         lacking = [str(folder) for folder, there in zip(folders, match, strict=True) if not there]
         if not lacking and len(files) == len(folders):
-            found.pairs.append(FilePair(files, side_by_side))
+            place = files[0].relative_to(folders[0]).as_posix()
+            found.pairs.append(FilePair(files, side_by_side, place))
         else:
             problem = f"no partner in {lacking[0]}" if lacking else "too many for one pair"
             found.problems.append(on_one_line(f"{' and '.join(map(str, files))}: {problem}"))
     return found
 
 
-def put_into_groups(
-    found: dict[str, FoundPairs[FilePair]], folders: dict[str, Folders], group: str
-) -> None:
+def put_into_groups(found: dict[str, FoundPairs[FilePair]], group: str) -> None:
     """Tell all pairs which group they belong to."""
-    paths = [
-        pair.files[0].relative_to(folders[split][0]).as_posix()
-        for split, there in found.items()
-        for pair in there.pairs
-    ]
-    groups = iter(find_groups(paths, group))
+    places = [pair.place for there in found.values() for pair in there.pairs]
+    groups = iter(find_groups(places, group))
     for there in found.values():
         there.pairs = [replace(pair, group=next(groups)) for pair in there.pairs]
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import tensorflow as tf
 
-from pix2pix.pairs.pair_folders import FilePair
+from pix2pix.pairs.file_pairs import FilePair
 from pix2pix.pairs.synthetic import SyntheticPair
 from pix2pix.pictures.pixels import Kind
 from pix2pix.pictures.sides import Side
@@ -38,9 +39,17 @@ class Split:
         return [pair.name for pair in self.pairs]
 
     @property
+    def is_weighted(self) -> bool:
+        """Tell whether some pairs are drawn more often than others."""
+        return len({pair.weight for pair in self.pairs}) > 1
+
+    @property
     def fingerprint(self) -> str:
         """Return what tells this split from others: `400 pairs with fingerprint 1a2b3c4d`."""
-        digest = hashlib.sha256(os.fsencode("\n".join(self.names))).hexdigest()
+        lines = self.names
+        if self.is_weighted:
+            lines = lines + [f"weight {pair.weight!r}" for pair in self.pairs]
+        digest = hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
         return f"{len(self):,} pairs with fingerprint {digest[:8]}"
 
     def number_of(self, k: int) -> int:
@@ -75,6 +84,16 @@ class CheckedSplit(Split):
     def number_of(self, k: int) -> int:
         """Return the number of pair k among all pairs that were found, broken ones included."""
         return self.numbers[k]
+
+    def pair_at(self, place: tf.Tensor, seed: Sequence[tf.Tensor | int]) -> tf.Tensor:
+        """Return the number of the pair at a place of an epoch: some pairs lie at several, others
+        at none, as their weights and the seed of the epoch decide."""
+        if not self.is_weighted:
+            return place
+        ends = np.cumsum([pair.weight for pair in self.pairs])  # each is as long as it weighs
+        offset = tf.random.stateless_uniform([], seed, dtype=tf.float64)
+        at = (tf.cast(place, tf.float64) + offset) * (ends[-1] / len(self))
+        return tf.searchsorted(ends, [at], side="right", out_type=tf.int64)[0]
 
     @property
     def own_pairs(self) -> Sequence[Pair]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pix2pix.pairs.pair_folders import FoundPairs
+from pix2pix.pairs.file_pairs import FoundPairs
 from pix2pix.pictures.sides import FACADE_CLASSES, PHOTOS, Side
 
 COUNTS = {"train": 400, "val": 100, "test": 106}  # as many pairs as the facades dataset has
@@ -33,6 +33,7 @@ class SyntheticPair:
     size: tuple[int, int]
     files: tuple[Path, ...] = ()  # like those of a pair on disk: there are none
     group: str = ""  # likewise
+    weight: float = 1.0
 
     @property
     def name(self) -> str:

@@ -17,7 +17,7 @@ import image_to_image_translation as script
 from pix2pix import command_line
 from pix2pix.commands.inspect_dataset.command import inspect_dataset
 from pix2pix.options.train import Inspect
-from pix2pix.pairs.pair_folders import FilePair
+from pix2pix.pairs.file_pairs import FilePair
 from pix2pix.pairs.synthetic import draw_facade
 from pix2pix.pairs.tasks import TASKS
 from pix2pix.pictures.sides import PHOTOS

@@ -11,7 +11,7 @@ from helpers import evaluate, read_page
 
 from pix2pix.commands.evaluate.judge import open_judge, read_sound
 from pix2pix.commands.open_run import open_run
-from pix2pix.pairs.pair_folders import read_pair
+from pix2pix.pairs.file_pairs import read_pair
 from pix2pix.pairs.splits import Split
 from pix2pix.pairs.synthetic import synthetic_splits
 from pix2pix.talk.errors import UserError

@@ -11,7 +11,8 @@ from PIL import Image
 import image_to_image_translation as script
 from pix2pix import preparation
 from pix2pix.options.train import Train
-from pix2pix.pairs.pair_folders import FilePair, find_pairs, hold_out, read_pair
+from pix2pix.pairs.file_pairs import FilePair, read_pair
+from pix2pix.pairs.pair_folders import find_pairs, hold_out
 from pix2pix.pairs.splits import Split
 from pix2pix.talk.errors import UserError
 
@@ -115,7 +116,7 @@ def test_side_by_side_with_training_pairs_only(tmp_path, split, direction):
 
 
 def test_the_lot_of_a_pair_depends_on_its_name_and_the_seed_alone(tmp_path):
-    pairs = [FilePair((tmp_path / f"{k}.png",), side_by_side=True) for k in range(200)]
+    pairs = [FilePair((tmp_path / f"{k}.png",), True, f"{k}.png") for k in range(200)]
     kept, held = hold_out(pairs, 0.1, seed=0)
     assert len(held) == 20
     by_files = attrgetter("files")

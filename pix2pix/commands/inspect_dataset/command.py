@@ -1,7 +1,6 @@
 """inspect: look at a dataset before training. What is in it, what is broken, what would be seen."""
 
 import math
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +31,9 @@ from pix2pix.options.advice import (
 )
 from pix2pix.options.found import Found
 from pix2pix.options.train import DATASETS, Inspect, dataset_name
+from pix2pix.pairs.file_pairs import FilePair
 from pix2pix.pairs.groups import BY_FOLDER, suggest_groups
+from pix2pix.pairs.pair_table import write_table
 from pix2pix.pairs.splits import CheckedSplit, Split
 from pix2pix.pairs.tasks import TASKS
 from pix2pix.pictures.label_maps import find_classes
@@ -41,7 +42,7 @@ from pix2pix.pictures.picture_files import ARRAY_SUFFIXES
 from pix2pix.pictures.pixels import Kind, describe_channels, shown_parts
 from pix2pix.pictures.sides import LabelClass
 from pix2pix.preparation import check_layout, check_options, check_splits, settle, some_pictures
-from pix2pix.talk.errors import UserError
+from pix2pix.talk.errors import UsageError, UserError
 from pix2pix.talk.files import replace_when_complete
 from pix2pix.talk.lines import say_row
 from pix2pix.talk.notebook import live_output
@@ -62,16 +63,12 @@ def inspect_dataset(options: Inspect) -> Path:
 
     Return the path of that contact sheet."""
     check_options(options)
+    if options.write_csv and options.dataset in DATASETS and not options.source_dir:
+        raise UsageError("--write-csv is for folders of your own: which one?")
     unchecked = find_splits(options)
     measured = {name: MeasuredSplit(**vars(split)) for name, split in unchecked.items()}
     splits = check_splits(measured, options)
-    unit = TASKS[options.task].unit
-    for name, split in splits.items():
-        about = f": {describe_pictures(split)}" if split.pairs else ""
-        say_row(name, f"{len(split):,} {unit}{about}")
-    problems = [problem for split in splits.values() for problem in split.problems]
-    for problem in problems:
-        say_row("Broken", problem)
+    problems = say_contents(splits, TASKS[options.task].unit)
     pairs = splits["train"]
     if not pairs.pairs:
         refuse_broken(splits, options)
@@ -81,13 +78,16 @@ def inspect_dataset(options: Inspect) -> Path:
     found = settle(options, pairs)
     say_row("Direction", describe_direction(pairs.pairs[0].files, options, found))
     warn_of_resizing(pairs.sizes, pairs.resized, options)
-    say_groups(splits, options)
+    say_groups(splits)
     say_findings({name: measured[name].list_measures(splits[name]) for name in splits}, options)
     sheet = options.run_folder.with_name(f"{options.run_folder.name}-inspect.png")
     sheet.parent.mkdir(parents=True, exist_ok=True)
     draw_panel(sheet, contact_sheet(pairs, options, found))
     add_legend(sheet, find_labels(pairs, options, found))
     say_row("Saved", f"{sheet}, what the network sees")
+    if options.write_csv:
+        table = write_table({name: split.pairs for name, split in splits.items()})
+        say_row("Saved", f"{table}, of which a training now goes: --dataset {table.parent}")
     if problems and not options.skip_broken:
         raise UserError(
             f"{dataset_name(options)}: {len(problems):,} broken, see above. Mend or remove them, "
@@ -95,6 +95,17 @@ def inspect_dataset(options: Inspect) -> Path:
         )
     check_layout(pairs, options)
     return sheet
+
+
+def say_contents(splits: dict[str, CheckedSplit], unit: str) -> list[str]:
+    """Print what each split holds, and what is broken; return the latter."""
+    for name, split in splits.items():
+        about = f": {describe_pictures(split)}" if split.pairs else ""
+        say_row(name, f"{len(split):,} {unit}{about}")
+    problems = [problem for split in splits.values() for problem in split.problems]
+    for problem in problems:
+        say_row("Broken", problem)
+    return problems
 
 
 @dataclass(frozen=True)
@@ -114,25 +125,22 @@ class MeasuredSplit(Split):
         return [self.measures[k] for k in checked.numbers]
 
 
-def say_groups(splits: dict[str, CheckedSplit], options: Inspect) -> None:
-    """Print how many groups --group makes, or which ones folders or names suggest."""
-    if options.group:
-        counts = [len({pair.group for pair in split.pairs}) for split in splits.values()]
-        texts = [f"{count:,} in {name}" for name, count in zip(splits, counts, strict=True)]
-        say_row("Groups", ", ".join(texts))
+def say_groups(splits: dict[str, CheckedSplit]) -> None:
+    """Print how many groups of pairs there are, or which ones folders or names suggest."""
+    groups = {name: {pair.group for pair in split.pairs} - {""} for name, split in splits.items()}
+    if groups["train"]:
+        say_row("Groups", ", ".join(f"{len(own):,} in {name}" for name, own in groups.items()))
         warn_of_shared_groups(splits)
-    elif files := [pair.files[0] for pair in splits["train"].pairs if pair.files]:
-        root = Path(os.path.commonpath([file.parent for file in files]))
-        suggested = suggest_groups([file.relative_to(root).as_posix() for file in files])
-        if suggested:
-            group, counts = suggested
-            name, count = counts.most_common(1)[0]
-            what = "folders" if group == BY_FOLDER else "names"
-            say_row(
-                "Groups",
-                f"{what} suggest {len(counts):,}, such as {name} of {count:,}. If each is one",
-            )
-            say_row("", f'patient or building, hold out whole ones: --group "{group}"')
+        return
+    places = [pair.place for pair in splits["train"].pairs if isinstance(pair, FilePair)]
+    if suggested := suggest_groups(places):
+        group, counts = suggested
+        name, count = counts.most_common(1)[0]
+        what = "folders" if group == BY_FOLDER else "names"
+        say_row(
+            "Groups", f"{what} suggest {len(counts):,}, such as {name} of {count:,}. If each is"
+        )
+        say_row("", f'a patient or building, hold out whole ones: --group "{group}"')
 
 
 def say_findings(measures: dict[str, list[PairMeasures]], options: Inspect) -> None:

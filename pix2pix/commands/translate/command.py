@@ -18,7 +18,7 @@ from pix2pix.commands.translate.picture_files import PictureFiles
 from pix2pix.commands.translate.translator import Canvas, Job, Loaded, Translator
 from pix2pix.commands.translate.video import frame_rate, is_video, read_frames, write_frames
 from pix2pix.options.commands import Translate
-from pix2pix.pairs.pair_folders import check_is_file, read_pair, read_whole, stack_channels
+from pix2pix.pairs.file_pairs import check_is_file, read_pair, read_whole, stack_channels
 from pix2pix.pictures.picture_files import SUFFIXES, check_memory, write_picture
 from pix2pix.talk.errors import UsageError, UserError
 from pix2pix.talk.files import FullDiskError, explain_unwritten, map_ahead, replace_when_complete
