@@ -132,8 +132,8 @@ def find_splits(options: Train) -> dict[str, Split]:
         from_photos = False  # it has pairs; a task takes their targets
     elif options.source_dir:
         root, folders = Path(), (*map(str, options.source_folders), str(options.target_dir))
-    held_out = options.holdout, options.seed, options.group
-    by_split = find_pairs(root, folders, from_photos, *held_out)
+    division = options.holdout, options.seed, options.group
+    by_split = find_pairs(root, folders, from_photos, *division)
     return in_order(by_split, options)
 
 
@@ -276,8 +276,8 @@ def batches(
         step, in_batch = index // share, shard.input_pipeline_id * share + index % share
         number = step * options.batch_size + in_batch
         epoch, position = number // count, number % count
-        place = tf.random.experimental.index_shuffle(position, [options.seed, epoch], count - 1)
-        k = split.pair_at(place, [options.seed, epoch])
+        k = tf.random.experimental.index_shuffle(position, [options.seed, epoch], count - 1)
+        k = split.weigh(k, [options.seed, epoch])
         pair = tf.numpy_function(load, [k], tf.float32, stateful=False)
         seed = tf.stack([tf.constant(options.seed, tf.int64), number])
         return jitter(tf.ensure_shape(pair, [None, None, channels]), options, found, seed)

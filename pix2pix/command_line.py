@@ -32,6 +32,7 @@ from pix2pix.options.train import (
     DATASETS,
     DataOptions,
     Inspect,
+    InspectOptions,
     LearningOptions,
     NetworkOptions,
     PictureOptions,
@@ -185,6 +186,13 @@ class TrainInGroups:
     run: RunOptions = RunOptions()
 
 
+@dataclass(frozen=True)
+class InspectInGroups(TrainInGroups):
+    """The options of inspect as --help shows them."""
+
+    inspect: InspectOptions = InspectOptions()
+
+
 def parse(arguments: Sequence[str]) -> tuple[str, object]:
     """Turn arguments into the name of a command and its options."""
     name, arguments = "train", list(arguments)
@@ -202,7 +210,8 @@ def parse(arguments: Sequence[str]) -> tuple[str, object]:
         refuse_mistyped(arguments[0])
         arguments = ["--dataset", *arguments]
     about = kind.__doc__ if is_named else f"{kind.__doc__}\n\n{list_commands()}"
-    grouped = tyro.cli(TrainInGroups, args=arguments, prog=program, description=about, config=HELP)
+    groups = TrainInGroups if kind is Train else InspectInGroups
+    grouped = tyro.cli(groups, args=arguments, prog=program, description=about, config=HELP)
     values = [vars(group) for group in vars(grouped).values()]
     options = kind(**{name: value for group in values for name, value in group.items()})
     return name, fill_in(options, typed_fields(arguments))

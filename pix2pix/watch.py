@@ -8,7 +8,7 @@ from typing import Protocol
 import keras
 import tensorflow as tf
 
-from pix2pix.networks.imagenet_features import build_eyes
+from pix2pix.networks.imagenet_features import build_feature_network
 from pix2pix.options.advice import announce, hint_at_less, how_to_go_on
 from pix2pix.options.found import Found
 from pix2pix.options.saved import to_saved
@@ -200,7 +200,9 @@ def plan_validation(training: Watched, held_out: Shown, generate: Generate) -> V
         load=lambda k: held_out.load([k]),
         count=min(wanted, in_time),
         table=training.folder / "validation.csv",
-        eyes=build_eyes(*held_out.targets.shape[1:]) if options.critic == "features" else None,
+        feature_network=build_feature_network(*held_out.targets.shape[1:])
+        if options.critic == "features"
+        else None,
     )
 
 

@@ -180,10 +180,10 @@ def imagenet_features(image: keras.KerasTensor) -> list[keras.KerasTensor]:
     return features
 
 
-def build_eyes(height: int, width: int, channels: int) -> keras.Model:
+def build_feature_network(height: int, width: int, channels: int) -> keras.Model:
     """Build the network for pictures of one shape."""
     image = keras.Input((height, width, channels), name="image")
-    return keras.Model(image, imagenet_features(image), name="eyes")
+    return keras.Model(image, imagenet_features(image), name="features")
 
 
 def feature_distance(ours: Sequence[tf.Tensor], theirs: Sequence[tf.Tensor]) -> tf.Tensor:

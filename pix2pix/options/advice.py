@@ -15,7 +15,7 @@ from pix2pix.pairs.splits import CheckedSplit, Split
 from pix2pix.pairs.tasks import TASKS
 from pix2pix.pictures.pixels import describe_channels
 from pix2pix.pictures.sides import Side
-from pix2pix.talk.errors import UserError
+from pix2pix.talk.errors import UserError, on_one_line, shorten
 from pix2pix.talk.lines import in_notebook, program_name, say, say_row
 from pix2pix.talk.progress import describe_time
 
@@ -51,7 +51,7 @@ def warn_of_shared_groups(splits: Mapping[str, Split]) -> None:
     groups = {name: {pair.group for pair in split.pairs} - {""} for name, split in splits.items()}
     for name, shared in shared_groups(groups):
         of_all = f"{len(shared):,} of {len(groups[name]):,} groups of {name}"
-        what = f"{of_all} are in train, too, such as {shared[0]}"
+        what = f"{of_all} are in train, too, such as {shorten(on_one_line(shared[0]))}"
         say_row("Careful", f"{what}: what is measured on them flatters")
 
 
@@ -117,7 +117,7 @@ def describe_changes(options: Train) -> str:
             flags.append(flag(f"no_{field.name}"))
         else:
             words = value if isinstance(value, tuple) else [value]
-            flags.append(" ".join([flag(field.name), *map(str, words)]))
+            flags.append(shlex.join([flag(field.name), *map(str, words)]))
     return " ".join(flags)
 
 

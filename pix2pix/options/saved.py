@@ -178,7 +178,7 @@ def fill_in(options: AnyTrain, given: set[str]) -> AnyTrain:
             return follow_recipe(replace(options, **taken), given | taken.keys())
         not_taken = {"output", "name"}  # the folder may have been moved since
     if "dataset" in given:
-        not_taken |= {"source_dir", "target_dir"}
+        not_taken |= {"source_dir", "target_dir", *(["group"] if options.config else [])}
     if "source_dir" in given:
         not_taken |= {"dataset"}
     saved = read_options(path)

@@ -303,13 +303,18 @@ class Train(RunOptions, LearningOptions, NetworkOptions, PictureOptions, DataOpt
 
 
 @dataclass(frozen=True)
-class Inspect(Train):
-    """Look at a dataset before training: what is in it, what is broken, and, as a picture, what
-    the network would see. All other options are those of train."""
+class InspectOptions(Options):
+    """What else is made of what is found."""
 
     write_csv: bool = False
-    """Write what was found as pairs.csv, to be edited: which files are a pair, their group, weight
-    and split."""
+    """Write it as pairs.csv into the folder, to be edited: which files are a pair, their group,
+    weight and split."""
+
+
+@dataclass(frozen=True)
+class Inspect(InspectOptions, Train):
+    """Look at a dataset before training: what is in it, what is broken, and, as a picture, what
+    the network would see. All other options are those of train."""
 
 
 # --- What follows from the options of a training --------------------------------------------------

@@ -25,7 +25,7 @@ class FilePair:
 
     files: Files
     side_by_side: bool
-    place: str  # of the first file, below the folder of the split or of pairs.csv
+    path: str  # of the first file, below the folder of the split or of pairs.csv
     group: str = ""  # that it belongs to, if --group or pairs.csv says so
     weight: float = 1.0  # how often it is drawn, next to the others
 
@@ -51,6 +51,8 @@ class FilePair:
             names = [folder.name for folder in folders]
             if len(set(names)) < len(names):
                 names = list(map(str, folders))
+            if len(set(names)) < len(names):  # all in one folder, as pairs.csv allows
+                names = [f"source {number}" for number in range(1, len(names) + 1)]
             counts = [read_whole(file).shape[2] for file in self.files[:-1]]
             sides = [Side(measured=True, parts=tuple(map(Part, names, counts))), sides[-1]]
         return sides * 2 if self.side_by_side else sides

@@ -19,9 +19,10 @@ SECONDS = 10  # that a pattern may take for all paths
 MATCHER = """
 import json, re, sys
 pattern, paths = json.load(sys.stdin)
+part = re.compile(pattern).groups  # 1: what is in brackets; 0: all
 matches = [re.search(pattern, path) for path in paths]
-groups = re.compile(pattern).groups  # the part in brackets, or all
-json.dump([match and match[groups] or "" for match in matches], sys.stdout)
+found = [(match[part] or "") if match else "" for match in matches]
+json.dump(found, sys.stdout)
 """
 PREFIX = r"([^/]+)[_-]"  # of a name, up to its last separator
 FEWEST = 3  # groups that names must suggest, to be told
@@ -33,10 +34,10 @@ def find_groups(paths: Sequence[str], group: str) -> list[str]:
         groups, rule = [folder_of(path) for path in paths], "lies in no folder of its own"
     else:
         groups, rule = match_all(group, paths), "does not match"
-    strangers = [path for path, name in zip(paths, groups, strict=True) if not name]
-    if strangers:
-        more = f", and {len(strangers) - 1:,} more" if len(strangers) > 1 else ""
-        raise UserError(f"--group {group}: {on_one_line(strangers[0])} {rule}{more}.")
+    without = [path for path, name in zip(paths, groups, strict=True) if not name]
+    if without:
+        more = f", and {len(without) - 1:,} more" if len(without) > 1 else ""
+        raise UserError(f"--group {group}: {on_one_line(without[0])} {rule}{more}.")
     return groups
 
 

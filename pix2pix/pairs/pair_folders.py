@@ -36,7 +36,10 @@ def find_pairs(
     table = None if sides else find_table(root)
     found = read_table(table, photos) if table else find_in_folders(root, sides, photos)
     if group:
-        put_into_groups(found, group)
+        for there in found.values():
+            groups = find_groups([pair.path for pair in there.pairs], group)
+            named = zip(there.pairs, groups, strict=True)
+            there.pairs = [replace(pair, group=own) for pair, own in named]
     others = [there for split, there in found.items() if split != "train"]
     if not any(others):
         found["train"].pairs, held_out = hold_out(found["train"].pairs, holdout, seed)
@@ -141,42 +144,38 @@ def find_files(folders: Folders, deep: bool, side_by_side: bool) -> FoundPairs[F
         files = tuple(file for there in match for file in there)
         lacking = [str(folder) for folder, there in zip(folders, match, strict=True) if not there]
         if not lacking and len(files) == len(folders):
-            place = files[0].relative_to(folders[0]).as_posix()
-            found.pairs.append(FilePair(files, side_by_side, place))
+            path = files[0].relative_to(folders[0]).as_posix()
+            found.pairs.append(FilePair(files, side_by_side, path))
         else:
             problem = f"no partner in {lacking[0]}" if lacking else "too many for one pair"
             found.problems.append(on_one_line(f"{' and '.join(map(str, files))}: {problem}"))
     return found
 
 
-def put_into_groups(found: dict[str, FoundPairs[FilePair]], group: str) -> None:
-    """Tell all pairs which group they belong to."""
-    places = [pair.place for there in found.values() for pair in there.pairs]
-    groups = iter(find_groups(places, group))
-    for there in found.values():
-        there.pairs = [replace(pair, group=next(groups)) for pair in there.pairs]
-
-
 def hold_out(
     pairs: list[FilePair], holdout: float, seed: int
 ) -> tuple[list[FilePair], list[FilePair]]:
-    """Divide the pairs of a dataset that has only training pairs, always alike for a seed; no
-    group is divided."""
+    """Divide the pairs of a dataset that has only training pairs, always alike for a seed. No group
+    is divided, and no pairs that share their first file."""
 
     def draw_lot(unit: list[FilePair]) -> bytes:  # by name, so that more files do not change it
         name = unit[0].group or unit[0].files[0].stem
         return hashlib.sha256(os.fsencode(f"{seed} {name}")).digest()
 
-    units: dict[str | int, list[FilePair]] = defaultdict(list)
-    for k, pair in enumerate(pairs):
-        units[pair.group or k].append(pair)
-    count = max(1, round(len(pairs) * holdout)) if holdout else 0
-    held = set[FilePair]()
-    for unit in sorted(units.values(), key=draw_lot)[:-1]:  # one is left to train on
-        if len(held) < count:
+    units: dict[str | Path, list[FilePair]] = defaultdict(list)
+    for pair in pairs:
+        units[pair.group or pair.files[0]].append(pair)
+    lots = sorted(units.values(), key=draw_lot)
+    wanted, held = max(1, round(len(pairs) * holdout)) if holdout else 0, set[FilePair]()
+    for unit in lots[:-1]:  # one is left to train on
+        if len(held) + len(unit) <= wanted:
             held.update(unit)
+    if wanted and not held and len(lots) > 1:
+        held.update(min(lots, key=len))  # all are larger than what is wanted
     if held:
         there_is = "there is neither val/ nor test/ (--holdout)"
         say_row("Held out", f"{len(held):,} of {len(pairs):,}: {there_is}")
+    elif wanted and len(pairs) > 1:
+        say_row("Careful", "nothing is held out, as all pairs are of one group")
     kept = [pair for pair in pairs if pair not in held]
     return kept, [pair for pair in pairs if pair in held]

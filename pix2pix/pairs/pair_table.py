@@ -1,7 +1,7 @@
 """pairs.csv: which files belong together, where folders and names cannot say it; and the group, the
 weight and the split of each pair.
 
-The file may be a stranger's: it can name nothing outside its own folder.
+The file may be a stranger's: no path in it may lead up, out of its own folder.
 """
 
 import csv
@@ -10,36 +10,49 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 from pix2pix.pairs.file_pairs import SPLITS, FilePair, FoundPairs
-from pix2pix.talk.errors import UserError, first_line, shorten
+from pix2pix.talk.errors import UserError, first_line, on_one_line, shorten
 from pix2pix.talk.files import write_text
+from pix2pix.talk.lines import say_row
 
 TABLE = "pairs.csv"
-SOURCE = re.compile(r"source(_[1-9][0-9]*)?")  # source, source_2, source_3, …: one after the other
+NEEDED = {"source", "target"}  # columns, by which a file of this name is known to be for us
+SOURCE = re.compile(r"source(?:_([1-9][0-9]*))?")  # source, source_2, source_3, …
+HEADER_BYTES = 10_000  # at most
+HEAVIEST = 1e6
 
 
 # --- Reading --------------------------------------------------------------------------------------
 
 
 def find_table(root: Path) -> Path | None:
-    """Return the pairs.csv of a folder, if it has one that names sources or targets."""
+    """Return the pairs.csv of a folder, if it has one with a source and a target; say so."""
     table = root / TABLE
     if not table.is_file():
         return None
-    _, first = next(read_rows(table), (0, {}))
-    return table if first.keys() & {"source", "target"} else None
+    with open(table, "rb") as file:
+        header = file.readline(HEADER_BYTES).decode("utf-8-sig", errors="replace")
+    names = [name.strip() for name in next(csv.reader([header]), [])]
+    if set(names) >= NEEDED:
+        say_row("Pairs", f"as {table} says")
+        return table
+    if set(re.findall(r"[a-z]+", header.lower())) >= NEEDED:
+        what = "its columns are not named source and target, with commas between them"
+        say_row("Careful", f"{table} is not used: {what}")
+    return None
 
 
-def read_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a table, by the names of the columns, each with the number of its line."""
+def read_rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the rows of a table by the names of their columns, each with where it is."""
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file, restkey="", restval="", strict=True)
             for row in rows:
                 texts = {name.strip(): text.strip() for name, text in row.items() if name}
-                yield rows.line_num, texts
+                yield f"{table}, line {rows.line_num}", texts
     except (OSError, UnicodeError, csv.Error) as error:
         raise UserError(f"{table}: is no table in UTF-8 ({first_line(error)}).") from error
 
@@ -47,72 +60,95 @@ def read_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
 def read_table(table: Path, photos: bool) -> dict[str, FoundPairs[FilePair]]:
     """Read the pairs of a table by their splits or, with `photos`, only the target of each.
 
-    A row without a target is one picture that holds both, side by side."""
+    Where no row has a target, each source is a picture that holds both, side by side."""
+    in_halves = not any(row["target"] for _, row in read_rows(table))
     found = {split: FoundPairs[FilePair]() for split in SPLITS}
-    for line, row in read_rows(table):
-        where, split = f"{table}, line {line}", row.get("split") or "train"
+    for where, row in read_rows(table):
+        split = row.get("split") or "train"
         if split not in SPLITS:
             raise UserError(f"{where}: split is {shorten(split)}, not {' or '.join(SPLITS)}.")
-        names = [text for name, text in row.items() if SOURCE.fullmatch(name) and text]
-        if row.get("target"):
-            names.append(row["target"])
-        if not names:
-            raise UserError(f"{where}: names no picture.")
-        names = names[-1:] if photos else names
-        files = tuple(table.parent / checked_name(name, where) for name in names)
-        missing = [name for name, file in zip(names, files, strict=True) if not file.exists()]
-        if missing:
-            found[split].problems.append(f"{where}: there is no {' or '.join(missing)}")
-            continue
-        side_by_side = len(files) == 1 and not photos
-        weight, place = read_weight(row.get("weight", ""), where), PurePath(names[0]).as_posix()
-        pair = FilePair(files, side_by_side, place, row.get("group", ""), weight)
-        found[split].pairs.append(pair)
-    if not any(pair.weight for pair in found["train"].pairs):
-        raise UserError(f"{table}: has no pairs to train on, or all of weight 0.")
+        weight = read_weight(row.get("weight", ""), where)
+        names = [*sources_of(row), row["target"]]
+        if photos or in_halves:
+            names = names[-1:] if row["target"] else names[:1]
+        problem = find_problem(names, table.parent)
+        if problem:
+            found[split].problems.append(on_one_line(f"{where}: {problem}"))
+        elif weight > 0:
+            files = tuple(table.parent / name for name in names)
+            side_by_side, path = in_halves and not photos, PurePath(names[0]).as_posix()
+            pair = FilePair(files, side_by_side, path, row.get("group", ""), weight)
+            found[split].pairs.append(pair)
+    if not found["train"].pairs:
+        first = next(iter(found["train"].problems), "no row is of the split train")
+        raise UserError(f"{table}: has no pairs to train on ({first}).")
+    complete_groups(found)
     return {split: there for split, there in found.items() if there}
 
 
-def checked_name(name: str, where: str) -> str:
-    """Return the name of a file, unless it leads out of the folder of the table."""
-    path = PurePath(name)
-    if path.anchor or ".." in path.parts:
-        raise UserError(f"{where}: {shorten(name)} is not below the folder of the table.")
-    return name
+def sources_of(row: dict[str, str]) -> list[str]:
+    """Return what a row names as sources, in the order of their numbers; at least one text."""
+    numbered = {}
+    for name, text in row.items():
+        if match := SOURCE.fullmatch(name):
+            numbered[int(match[1] or 1)] = text
+    further = [numbered[number] for number in sorted(numbered) if number > 1]
+    return [numbered[1], *filter(None, further)]
+
+
+def find_problem(names: Sequence[str], root: Path) -> str:
+    """Say what is wrong with the files of a pair; nothing if they are there."""
+    if not all(names):
+        return "lacks a source or a target"
+    for name in names:
+        path = PurePath(name)
+        if path.anchor or ".." in path.parts:
+            return f"{shorten(name)} is not below the folder of the table"
+        if not os.path.exists(root / name):
+            hint = "; folders are separated by /" if "\\" in name else ""
+            return f"there is no {shorten(name)}{hint}"
+    return ""
 
 
 def read_weight(text: str, where: str) -> float:
-    """Return how often a pair is drawn, next to one of weight 1."""
+    """Return how often a pair is drawn, next to one of weight 1; 0: never."""
     try:
         weight = float(text or 1)
     except ValueError:
         weight = math.nan
-    if not 0 <= weight < math.inf:
-        raise UserError(f"{where}: weight is {shorten(text)}, not a number from 0 on.")
+    if not 0 <= weight <= HEAVIEST:
+        raise UserError(f"{where}: weight is {shorten(text)}, not from 0 to {HEAVIEST:,.0f}.")
     return weight
+
+
+def complete_groups(found: Mapping[str, FoundPairs[FilePair]]) -> None:
+    """Where some pairs have a group, make each of the others one of its own."""
+    if any(pair.group for there in found.values() for pair in there.pairs):
+        for there in found.values():
+            there.pairs = [replace(pair, group=pair.group or pair.path) for pair in there.pairs]
 
 
 # --- Writing --------------------------------------------------------------------------------------
 
 
-def write_table(splits: Mapping[str, Sequence[FilePair]]) -> Path:
-    """Write the table that says the same as the folders of some pairs; return where it is.
-
-    It comes into the innermost folder that holds all of them."""
-    pairs = [(split, pair) for split, there in splits.items() for pair in there]
-    root = Path(os.path.commonpath([file.parent for _, pair in pairs for file in pair.files]))
-    table = root / TABLE
+def refuse_existing(folder: str) -> None:
+    """Refuse to write a table where there is one."""
+    table = Path(folder, TABLE)
     if table.exists():
         raise UserError(f"{table}: is there already. Edit it, or give it another name first.")
-    sources = max(1, len(pairs[0][1].files) - 1)
-    names = ["source", *(f"source_{number}" for number in range(2, sources + 1))]
+
+
+def write_table(folder: str, splits: Mapping[str, Sequence[FilePair]]) -> Path:
+    """Write the table that says the same as the folders below some folder; return where it is."""
+    pairs = [(split, pair) for split, there in splits.items() for pair in there]
+    count = max(1, len(pairs[0][1].files) - 1)
+    sources = ["source", *(f"source_{number}" for number in range(2, count + 1))]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, "target", "group", "weight", "split"])
+    writer.writerow([*sources, "target", "group", "weight", "split"])
     for split, pair in pairs:
-        files = [file.relative_to(root).as_posix() for file in pair.files]
-        if len(files) == 1:
-            files = [*files, ""] if pair.side_by_side else ["", *files]
+        files = [file.relative_to(folder).as_posix() for file in pair.files]
+        files += [""] if pair.side_by_side else []
         writer.writerow([*files, pair.group, f"{pair.weight:g}", split])
-    write_text(table, text.getvalue())
-    return table
+    write_text(Path(folder, TABLE), text.getvalue())
+    return Path(folder, TABLE)

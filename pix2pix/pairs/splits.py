@@ -4,13 +4,14 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from pix2pix.pairs.file_pairs import FilePair
+from pix2pix.pairs.groups import find_groups
 from pix2pix.pairs.synthetic import SyntheticPair
 from pix2pix.pictures.pixels import Kind
 from pix2pix.pictures.sides import Side
@@ -85,14 +86,14 @@ class CheckedSplit(Split):
         """Return the number of pair k among all pairs that were found, broken ones included."""
         return self.numbers[k]
 
-    def pair_at(self, place: tf.Tensor, seed: Sequence[tf.Tensor | int]) -> tf.Tensor:
-        """Return the number of the pair at a place of an epoch: some pairs lie at several, others
-        at none, as their weights and the seed of the epoch decide."""
+    def weigh(self, k: tf.Tensor, seed: Sequence[tf.Tensor | int]) -> tf.Tensor:
+        """Return the pair to take in place of pair k of an epoch: some are taken several times and
+        others not at all, as their weights and the seed of the epoch decide."""
         if not self.is_weighted:
-            return place
+            return k
         ends = np.cumsum([pair.weight for pair in self.pairs])  # each is as long as it weighs
         offset = tf.random.stateless_uniform([], seed, dtype=tf.float64)
-        at = (tf.cast(place, tf.float64) + offset) * (ends[-1] / len(self))
+        at = (tf.cast(k, tf.float64) + offset) * (ends[-1] / len(self))
         return tf.searchsorted(ends, [at], side="right", out_type=tf.int64)[0]
 
     @property
@@ -135,6 +136,13 @@ def choose_shown(splits: dict[str, AnySplit]) -> str:
     return next(name for name in ("val", "test", "train") if splits.get(name))
 
 
+def put_into_groups(split: Split, group: str) -> Split:
+    """Return a split with each pair in its group, as --group names it."""
+    groups = find_groups([pair.path for pair in split.pairs if isinstance(pair, FilePair)], group)
+    pairs = [replace(pair, group=own) for pair, own in zip(split.pairs, groups, strict=True)]
+    return replace(split, pairs=pairs)
+
+
 def mix(split: CheckedSplit, older: CheckedSplit, share: float) -> MixedSplit:
     """Mix evenly chosen pairs of an older split into one, so that they are such a share of all."""
     if len(older.order) != len(split.order):
@@ -142,8 +150,13 @@ def mix(split: CheckedSplit, older: CheckedSplit, share: float) -> MixedSplit:
         raise UserError(f"--keep-old: {why}. Use --keep-old with the --task of the older run.")
     count = round(len(split) * share / (1 - share))
     chosen = [k * len(older) // count for k in range(count)]
+    older_pairs = [older.pairs[k] for k in chosen]
+    if split.is_weighted or older.is_weighted:  # both weigh alike in the mean
+        own, others = ([pair.weight for pair in pairs] for pairs in (split.pairs, older_pairs))
+        scale = float(np.mean(own) / np.mean(others))
+        older_pairs = [replace(pair, weight=pair.weight * scale) for pair in older_pairs]
     return MixedSplit(
-        pairs=[*split.pairs, *(older.pairs[k] for k in chosen)],
+        pairs=[*split.pairs, *older_pairs],
         order=split.order,
         problems=split.problems,
         fingerprint_of_all=split.fingerprint_of_all,

@@ -1,5 +1,6 @@
 """How near generated pictures are to their targets, and how that changes during a training."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,23 +27,24 @@ LEAST_SQUARED_ERROR = 1e-10  # so that the PSNR of equal pictures is 100, not in
 
 @tf.function(autograph=False)
 def measure(
-    target: tf.Tensor, generated: tf.Tensor, eyes: keras.Model | None = None
+    target: tf.Tensor, generated: tf.Tensor, feature_network: keras.Model | None = None
 ) -> dict[str, tf.Tensor]:
     """Measure how near each generated picture of a batch is to its target, also in what a network
     sees in both, if there is one.
 
-    Pictures have values from -1 to 1; but for that network, they are compared as values from 0 to
-    1."""
-    seen = {"features": feature_distance(eyes(target), eyes(generated))} if eyes else {}
-    target, generated = (target + 1) / 2, (generated + 1) / 2
-    error = target - generated
+    Pictures have values from -1 to 1, and are compared as values from 0 to 1."""
+    ours, theirs = (target + 1) / 2, (generated + 1) / 2
+    error = ours - theirs
     squared = tf.maximum(tf.reduce_mean(error**2, [1, 2, 3]), LEAST_SQUARED_ERROR)
-    return {
+    measured = {
         "l1": tf.reduce_mean(tf.abs(error), [1, 2, 3]),
         "psnr": -10 * tf.experimental.numpy.log10(squared),
-        "ssim": tf.image.ssim(target, generated, 1.0),
-        **seen,
+        "ssim": tf.image.ssim(ours, theirs, 1.0),
     }
+    if feature_network:
+        features = feature_network(target), feature_network(generated)
+        measured["features"] = feature_distance(*features)
+    return measured
 
 
 def pairs_in_time(pairs_between: int, networks: int) -> int:
@@ -60,12 +62,12 @@ class Validation:
     load: Callable[[int], tuple[tf.Tensor, tf.Tensor]]  # source and target of pair k, in a batch
     count: int  # of pairs
     table: Path  # validation.csv
-    eyes: keras.Model | None  # the network that looks, if one does
+    feature_network: keras.Model | None  # in whose features they are measured, too
 
     @property
     def measures(self) -> dict[str, str]:
         """Return what is measured of each pair, by name, as it is shown."""
-        return MEASURES | FEATURES if self.eyes else MEASURES
+        return MEASURES | FEATURES if self.feature_network else MEASURES
 
     @property
     def columns(self) -> list[str]:
@@ -88,7 +90,7 @@ class Validation:
         for source, target in map_ahead(self.load, range(self.count), count=4):
             for prefix, network in self.networks.items():
                 generated = self.generate(network, source)
-                for name, values in measure(target, generated, self.eyes).items():
+                for name, values in measure(target, generated, self.feature_network).items():
                     sums[prefix + name] += float(values[0])
                 if len(pictures) < PICTURES and prefix == SHOWN:
                     targets.append(target[0])
@@ -102,6 +104,7 @@ class Validation:
 
     def is_best(self, name: str) -> bool:
         """Tell whether the last row of the table is better than all before."""
-        *before, now = read_columns(self.table)[name]
+        *earlier, now = read_columns(self.table)[name]
+        before = [value for value in earlier if not math.isnan(value)]  # older rows may lack it
         falls = self.measures[name].endswith("↓")
         return all(now < value if falls else now > value for value in before)

@@ -19,7 +19,7 @@ from pix2pix.commands.evaluate.metrics import (
     measure_all,
 )
 from pix2pix.commands.open_run import open_run
-from pix2pix.networks.imagenet_features import build_eyes
+from pix2pix.networks.imagenet_features import build_feature_network
 
 
 def test_l1_and_psnr_are_what_they_are_defined_as():
@@ -52,13 +52,15 @@ def test_the_distance_of_features_is_larger_for_what_looks_more_unlike():
     shifted, flat = np.roll(stripes, 1, axis=1), np.zeros_like(stripes)
     target = tf.constant(np.stack([stripes] * 3))
     generated = tf.constant(np.stack([stripes, shifted, flat]))
-    eyes = build_eyes(64, 64, 3)
-    same, near, far = measure_all(target, generated, eyes)["features"].numpy()
+    feature_network = build_feature_network(64, 64, 3)
+    same, near, far = measure_all(target, generated, feature_network)["features"].numpy()
     assert same == 0
     assert 0.1 < near < far / 2
-    alone = measure_all(target[1:2], generated[1:2], eyes)["features"]
+    alone = measure_all(target[1:2], generated[1:2], feature_network)["features"]
     np.testing.assert_allclose(alone, [near], rtol=1e-4)
-    grey = measure_all(target[..., :1], generated[..., :1], build_eyes(64, 64, 1))["features"]
+    grey = measure_all(target[..., :1], generated[..., :1], build_feature_network(64, 64, 1))[
+        "features"
+    ]
     np.testing.assert_allclose(grey, [same, near, far], rtol=1e-4)
 
 

@@ -179,7 +179,7 @@ def test_a_weight_of_features_needs_the_features(small):
 # --- Trainings ---
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_it_learns_is_logged_and_goes_on_exactly(judged, precision, capsys):
     config = dataclasses.replace(judged, precision=precision)
     whole = script.train_as_told(dataclasses.replace(config, name="whole")).folder

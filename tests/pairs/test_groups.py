@@ -69,14 +69,33 @@ def test_whole_groups_are_held_out(small, cases, capsys):
     assert len({pair.title[:5] for pair in divided["val"].pairs}) > 2
     config = dataclasses.replace(config, group=CASES)
     splits = script.find_splits(config)
-    assert [len(split) for split in splits.values()] == [18, 6]
+    assert [len(split) for split in splits.values()] == [21, 3]
     assert groups_in(splits["train"]) | groups_in(splits["val"]) == {f"case{k}" for k in range(8)}
     assert not groups_in(splits["train"]) & groups_in(splits["val"])
-    assert "Held out  6 of 24" in capsys.readouterr().out
-    again = script.find_splits(dataclasses.replace(config, seed=1))
-    assert groups_in(again["val"]) != groups_in(splits["val"])
+    assert "Held out  3 of 24" in capsys.readouterr().out
+    seeds = [script.find_splits(dataclasses.replace(config, seed=seed)) for seed in range(4)]
+    assert len({frozenset(groups_in(each["val"])) for each in seeds}) > 1
     most = script.find_splits(dataclasses.replace(config, holdout=0.99))
     assert len(groups_in(most["train"])) == 1
+
+
+def test_a_large_group_is_not_held_out_while_small_ones_do(small, tmp_path):
+    names = ["big"] * 14 + list("abcdef")
+    for k, name in enumerate(names):
+        make_pair(tmp_path / f"data/{name}_{k}.png", seed=k)
+    config = dataclasses.replace(
+        small, dataset=str(tmp_path / "data"), group="^[a-z]+", holdout=0.2
+    )
+    for seed in range(5):
+        splits = script.find_splits(dataclasses.replace(config, seed=seed))
+        assert len(splits["val"]) == 4
+        assert "big" not in groups_in(splits["val"])
+
+
+def test_one_group_alone_is_not_held_out_and_that_is_told(small, cases, capsys):
+    config = dataclasses.replace(small, dataset=str(cases), group="case")
+    assert len(script.find_splits(config)["val"]) == 0
+    assert "Careful   nothing is held out, as all pairs are of one" in capsys.readouterr().out
 
 
 def test_a_run_goes_on_only_with_the_same_groups(small, cases):
@@ -135,9 +154,12 @@ def test_means_over_groups_by_hand():
     pairs = [("a", 0.0), ("a", 0.2), ("a", 0.4), ("b", 0.8), ("c", 0.2)]
     found = means_over_groups([metrics | {"group": name, "l1": l1} for name, l1 in pairs])
     assert found["count"] == 3
+    assert found["scores"]["l1"] == {"mean": pytest.approx((0.2 + 0.8 + 0.2) / 3)}
+    many = [(str(k), k % 2) for k in range(100) for _ in range(3)]
+    found = means_over_groups([metrics | {"group": name, "l1": l1} for name, l1 in many])
     l1 = found["scores"]["l1"]
-    assert l1["mean"] == pytest.approx((0.2 + 0.8 + 0.2) / 3)
-    assert (l1["from"], l1["to"]) == (pytest.approx(0.2), pytest.approx(0.8))
+    assert l1["mean"] == 0.5
+    np.testing.assert_allclose([l1["from"], l1["to"]], [0.5 - 0.098, 0.5 + 0.098], atol=0.015)
     assert found["scores"]["ssim"] == {"mean": 1, "from": 1, "to": 1}
 
 
@@ -146,15 +168,19 @@ def test_evaluate_gives_figures_over_groups(small, cases, tmp_path, capsys):
     config = dataclasses.replace(config, direction="AtoB")
     run = make_run(tmp_path / "run", config)
     evaluate(Evaluate(run))
-    assert "Groups    mean of 4, L1 ↓ " in capsys.readouterr().out
+    assert "Groups    mean of 3, L1 ↓ " in capsys.readouterr().out
     summary = json.loads((run / "results/metrics.json").read_text())
     rows = summary["pairs"]
     by_case = [np.mean([r["l1"] for r in rows if r["group"] == name]) for name in
                sorted({row["group"] for row in rows})]  # fmt: skip
-    assert summary["groups"]["count"] == 4
+    assert summary["groups"]["count"] == 3
     assert summary["groups"]["scores"]["l1"]["mean"] == pytest.approx(np.mean(by_case))
     lines = (run / "results/metrics.csv").read_text().splitlines()
     assert lines[0].startswith("name,group,l1,")
     assert lines[1].startswith(f"{rows[0]['name']},{rows[0]['group']},")
     evaluate(Evaluate(run, dataset=str(cases), split="val"))  # other pairs, as far as it knows
     assert "groups" not in json.loads((run / "results/metrics.json").read_text())
+    evaluate(Evaluate(run, group="_([0-9])"))  # of the same pairs
+    again = json.loads((run / "results/metrics.json").read_text())
+    assert [row["name"] for row in again["pairs"]] == [row["name"] for row in rows]
+    assert {row["group"] for row in again["pairs"]} == set("012")

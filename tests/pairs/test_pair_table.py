@@ -10,10 +10,11 @@ from conftest import make_pair, make_picture
 from PIL import Image
 
 import image_to_image_translation as script
-from pix2pix import preparation
+from pix2pix import command_line, preparation
 from pix2pix.commands.inspect_dataset import inspect_dataset
 from pix2pix.options.train import Inspect
 from pix2pix.pairs.pair_table import write_table
+from pix2pix.pairs.splits import mix
 from pix2pix.talk.errors import UsageError, UserError
 
 
@@ -57,14 +58,30 @@ def test_a_table_says_what_belongs_together(small, folder):
     assert places(photos["train"]) == [["photo 3.png"], ["photo 2.png"]]
 
 
-def test_several_sources_and_pairs_side_by_side(small, folder):
-    write(folder, "source,source_2,target", "scans/s0.png,scans/s1.png,photo 0.png")
+def test_several_sources_come_in_the_order_of_their_numbers(small, folder):
+    write(
+        folder,
+        "source_3,source,target,source_2",
+        "photo 1.png,scans/s0.png,photo 0.png,scans/s1.png",
+    )
     (pair,) = script.find_splits(config_of(small, folder))["train"].pairs
-    assert [picture.shape[-1] for picture in pair.read()] == [6, 3]
+    assert [file.name for file in pair.files] == ["s0.png", "s1.png", "photo 1.png", "photo 0.png"]
+    assert [picture.shape[-1] for picture in pair.read()] == [9, 3]
+    write(folder, "source,target,source_2", "scans/s0.png,photo 0.png,scans/s1.png")
+    parts = script.find_splits(config_of(small, folder))["train"].describe()[0].parts
+    assert [part.name for part in parts] == ["source 1", "source 2"]  # both lie in one folder
+
+
+def test_where_there_are_no_targets_sources_hold_both(small, folder):
     make_pair(folder / "both.png")
-    write(folder, "source", "both.png")
+    write(folder, "source,target", "both.png,")
     (pair,) = script.find_splits(config_of(small, folder))["train"].pairs
     assert len(pair.read()) == 2
+    write(folder, "source,target", "both.png,", "scans/s0.png,photo 0.png", ",photo 1.png")
+    split = script.find_splits(config_of(small, folder))["train"]
+    assert places(split) == [["s0.png", "photo 0.png"]]
+    lines = [problem.partition("pairs.csv, ")[2] for problem in split.problems]
+    assert lines == [f"line {n}: lacks a source or a target" for n in (2, 4)]
 
 
 def test_pairs_are_held_out_by_the_groups_of_a_table(small, folder):
@@ -76,11 +93,32 @@ def test_pairs_are_held_out_by_the_groups_of_a_table(small, folder):
     assert {pair.group for pair in by_flag["train"].pairs} < set("0123")
 
 
-def test_a_table_of_somebody_else_is_none(small, pair_folder):
+def test_pairs_without_a_group_are_each_their_own(small, folder):
+    write(folder, "source,target,group", "scans/s0.png,photo 0.png,a", "scans/s1.png,photo 1.png,")
+    splits = script.find_splits(config_of(small, folder, holdout=0.0))
+    assert [pair.group for pair in splits["train"].pairs] == ["a", "scans/s1.png"]
+
+
+def test_pairs_of_one_source_are_not_divided(small, folder):
+    rows = [f"scans/s{k // 2}.png,photo {k}.png" for k in range(4)]
+    write(folder, "source,target", *rows)
+    for seed in range(4):
+        splits = script.find_splits(config_of(small, folder, holdout=0.25, seed=seed))
+        sides = [{pair.files[0] for pair in split.pairs} for split in splits.values()]
+        assert not sides[0] & sides[1]
+        assert len(splits["val"]) == 2
+
+
+def test_a_table_of_somebody_else_is_none(small, pair_folder, capsys):
     before = script.find_splits(config_of(small, pair_folder))["train"].names
-    for text in ("", "left;right\n1;2\n", "id,name\n1,x\n"):
+    for text in (b"", b"left;right\n1;2\n", b"id,name\n1,x\n", b"\xff\xfe\0", b"source,file\n"):
+        (pair_folder / "pairs.csv").write_bytes(text)
+        assert script.find_splits(config_of(small, pair_folder))["train"].names == before
+    assert "pairs.csv" not in capsys.readouterr().out
+    for text in ("source;target\n1;2\n", "Source,Target\n1,x\n"):
         (pair_folder / "pairs.csv").write_text(text)
         assert script.find_splits(config_of(small, pair_folder))["train"].names == before
+        assert "pairs.csv is not used: its columns are not named" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -88,13 +126,19 @@ def test_a_table_of_somebody_else_is_none(small, pair_folder):
     [
         ("../x.png,photo 0.png,1,", r"line 2: \.\./x.png is not below the folder of the table"),
         ("/etc/passwd,photo 0.png,1,", "line 2: /etc/passwd is not below the folder"),
-        ("scans/s0.png,photo 0.png,-1,", "line 2: weight is -1, not a number from 0 on"),
-        ("scans/s0.png,photo 0.png,nan,", "line 2: weight is nan, not a number"),
-        ("scans/s0.png,photo 0.png,many,", "line 2: weight is many, not a number"),
+        ("scans\\s0.png,photo 0.png,1,", "there is no scans.s0.png; folders are separated by /"),
+        ("x" * 300 + ",photo 0.png,1,", "line 2: there is no x"),
+        ("\x1b[31m.png,photo 0.png,1,", r"line 2: there is no \\x1b\[31m.png"),
+        ("scans/s0.png,photo 0.png,-1,", "line 2: weight is -1, not from 0 to 1,000,000"),
+        ("scans/s0.png,photo 0.png,nan,", "line 2: weight is nan, not"),
+        ("scans/s0.png,photo 0.png,1e7,", "line 2: weight is 1e7, not"),
+        ("scans/s0.png,photo 0.png,many,", "line 2: weight is many, not"),
         ("scans/s0.png,photo 0.png,1,all", "line 2: split is all, not train or val or test"),
-        (",,1,", "line 2: names no picture"),
-        ("scans/s0.png,photo 0.png,0,", "pairs.csv: has no pairs to train on, or all of weight 0"),
-        ("scans/s0.png,photo 0.png,1,val", "has no pairs to train on"),
+        ("scans/s0.png,photo 0.png,0,", "pairs.csv: has no pairs to train on"),
+        (
+            "scans/s0.png,photo 0.png,1,val",
+            "has no pairs to train on .no row is of the split train",
+        ),
         ('scans/s0.png,"photo 0.png,1,', "pairs.csv: is no table in UTF-8"),
         ("x" * 200_000 + ",photo 0.png,1,", "pairs.csv: is no table in UTF-8 .field larger"),
     ],
@@ -121,19 +165,34 @@ def test_rows_of_missing_files_are_broken_pairs(small, folder):
 
 def test_inspect_writes_the_table_of_what_it_found(small, pair_folder, tmp_path, capsys):
     splits = script.find_splits(config_of(small, pair_folder))
-    options = {"dataset": str(pair_folder), "output": tmp_path / "runs"}
-    inspect_dataset(Inspect(**options, write_csv=True))
+    typed = ["inspect", str(pair_folder), f"--output={tmp_path / 'runs'}", "--write-csv"]
+    assert command_line.main(typed) == 0
     table = pair_folder / "pairs.csv"
-    assert f"Saved     {table}, of which a training now goes" in capsys.readouterr().out
-    assert table.read_text().startswith("source,target,group,weight,split\n")
+    assert f"Saved     {table}, by which trainings go from now on" in capsys.readouterr().out
+    assert table.read_text().startswith("source,target,group,weight,split\ntrain/0.png,,,1,train\n")
     again = script.find_splits(config_of(small, pair_folder))
+    assert f"Pairs     as {table} says" in capsys.readouterr().out
     assert {name: split.names for name, split in again.items()} == {
         name: split.names for name, split in splits.items()
     }
-    with pytest.raises(UserError, match=r"pairs.csv: is there already"):
-        inspect_dataset(Inspect(**options, write_csv=True))
-    with pytest.raises(UsageError, match="--write-csv is for folders of your own"):
-        inspect_dataset(Inspect(dataset="synthetic", write_csv=True))
+    with pytest.raises(SystemExit):
+        command_line.main(typed)
+    assert "pairs.csv: is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"dataset": "synthetic"}, {"task": "colorize"}, {"source_dir": "A", "target_dir": "B"}],
+)
+def test_a_table_is_written_only_for_a_folder_of_pairs(pair_folder, monkeypatch, options):
+    monkeypatch.chdir(pair_folder)
+    for name in "AB":
+        (pair_folder / name).mkdir()
+    where = {} if "source_dir" in options else {"dataset": str(pair_folder)}
+    with pytest.raises(
+        UsageError, match="--write-csv is for a folder of your own that holds pairs"
+    ):
+        inspect_dataset(Inspect(**where | options, write_csv=True))
 
 
 def test_a_table_of_two_folders_says_the_same(small, tmp_path):
@@ -142,7 +201,7 @@ def test_a_table_of_two_folders_says_the_same(small, tmp_path):
         make_picture(tmp_path / f"data/B/{k}.png", 40, 40, seed=k + 5)
     config = config_of(small, tmp_path / "data", holdout=0.34)
     splits = script.find_splits(config)
-    assert write_table({name: split.pairs for name, split in splits.items()}).parent.name == "data"
+    write_table(config.dataset, {name: split.pairs for name, split in splits.items()})
     again = script.find_splits(config)
     assert {name: places(split) for name, split in again.items()} == {
         name: places(split) for name, split in splits.items()
@@ -163,7 +222,7 @@ def drawn(config, first_step: int = 0) -> list[int]:
 
 @pytest.fixture
 def weighted(small, tmp_path):
-    """Four pairs of weights 0, 1, 2 and 5."""
+    """Four pairs of weights 0, 1, 2 and 5; the first is left out."""
     for k in range(4):
         make_picture(tmp_path / f"data/t{k}.png", 40, 40, seed=k)
         Image.new("RGB", (40, 40), (k, k, k)).save(tmp_path / f"data/s{k}.png")
@@ -195,6 +254,17 @@ def test_weights_that_are_all_alike_change_nothing(small, tmp_path, weighted):
     assert Counter(expected) == Counter(dict.fromkeys(range(4), 3))
     write(folder, "source,target,weight", *(f"{row},3" for row in rows))
     assert drawn(plain) == expected
+
+
+def test_older_pairs_keep_their_share_whatever_they_weigh(weighted):
+    split = preparation.check_splits(script.find_splits(weighted), weighted)["train"]
+    light = dataclasses.replace(
+        split, pairs=[dataclasses.replace(pair, weight=1.0) for pair in split.pairs]
+    )
+    for own, older in ((split, light), (light, split), (light, light)):
+        mixed = mix(own, older, 0.25)
+        weights = np.array([pair.weight for pair in mixed.pairs])
+        assert weights[mixed.own :].sum() / weights.sum() == pytest.approx(0.25)
 
 
 def test_a_run_with_other_weights_is_another_run(weighted):

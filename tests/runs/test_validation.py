@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -15,6 +16,7 @@ from pix2pix.commands.open_run import open_run
 from pix2pix.options.commands import Evaluate
 from pix2pix.options.saved import write_run
 from pix2pix.runs.tables import read_columns
+from pix2pix.runs.validation import Validation
 from pix2pix.talk.errors import UsageError
 from pix2pix.watch import Watch
 
@@ -109,6 +111,16 @@ def test_with_a_critic_features_are_measured_and_the_best_is_kept_by_them(
     assert columns["features"][-1] == pytest.approx(found["features"], rel=1e-4)
     with pytest.raises(UsageError, match="--keep-best features needs --critic features"):
         preparation.check_options(dataclasses.replace(config, critic="none"))
+
+
+def test_rows_from_before_a_measure_was_taken_do_not_count(tmp_path):
+    table = tmp_path / "validation.csv"
+    held = Validation(
+        {}, generate=None, load=None, count=1, table=table, feature_network=keras.Model()
+    )
+    for rows, is_best in (("1,\n2,0.5\n", True), ("1,\n2,0.5\n3,0.6\n", False)):
+        table.write_text(f"step,features\n{rows}")
+        assert held.is_best("features") == is_best
 
 
 @pytest.mark.usefixtures("_time_enough")

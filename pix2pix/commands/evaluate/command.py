@@ -21,7 +21,7 @@ from pix2pix.commands.open_run import TrainedRun, open_run
 from pix2pix.options.advice import refuse_broken, warn_of_shared_groups
 from pix2pix.options.commands import Evaluate
 from pix2pix.options.train import Train, dataset_name
-from pix2pix.pairs.splits import CheckedSplit, Split
+from pix2pix.pairs.splits import CheckedSplit, Split, put_into_groups
 from pix2pix.preparation import check_options, check_split
 from pix2pix.runs.checkpoint_files import FAILED, checkpoints, restore_network
 from pix2pix.runs.run_page import renew_links
@@ -37,8 +37,11 @@ def evaluate(options: Evaluate) -> Report:
     chosen = choose_checkpoints(trained, options)
     of_data = choose_dataset(trained, options)
     unchecked = find_splits(of_data)
-    warn_of_shared_groups(unchecked)
+    if options.group:  # the pairs are those that the run held out, whatever its groups were
+        unchecked = {name: put_into_groups(each, options.group) for name, each in unchecked.items()}
     name = choose_split(unchecked, of_data, options)
+    if not options.dataset:
+        warn_of_shared_groups({each: unchecked[each] for each in ("train", name)})
     split = check_split(unchecked[name], name, of_data)
     refuse_broken({name: split}, of_data)
     known, warnings = count_trained_on(split, trained.folder), []
@@ -77,13 +80,12 @@ def choose_dataset(trained: TrainedRun, options: Evaluate) -> Train:
     skips = trained.options.skip_broken or options.skip_broken
     places = {"data_dir": options.data_dir, "mirror": options.mirror}
     of_data = trained.data_options(options.dataset, skip_broken=skips, **places)
-    of_data = replace(of_data, group=options.group or of_data.group)
     known = of_data.known_dataset
     is_fetched = known is not None and known.megabytes > 0
     its_own = Path(trained.options.data_dir)
     if is_fetched and its_own != Path(options.data_dir) == Train.data_dir:
         say_row("Careful", f"the run was trained with --data-dir {its_own}; not used here")
-    check_options(of_data)
+    check_options(replace(of_data, group=options.group or of_data.group))
     return of_data
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from image_to_image_translation import generate, load_examples
 from pix2pix.commands.open_run import TrainedRun
-from pix2pix.networks.imagenet_features import build_eyes, can_see, installed_weights
+from pix2pix.networks.imagenet_features import build_feature_network, can_see, installed_weights
 from pix2pix.pairs.splits import CheckedSplit
 from pix2pix.runs.validation import FEATURES, MEASURES, measure
 from pix2pix.talk.errors import UserError, first_line
@@ -25,6 +25,7 @@ MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales: Wan
 SSIM_WINDOW = 11  # pixels
 BATCH = 8  # pairs
 RESAMPLES = 2_000  # of the groups
+FEWEST_GROUPS = 10  # of fewer, the interval would be far too narrow
 INCEPTION_SIZE = (299, 299)
 
 
@@ -56,7 +57,7 @@ def generate_batches(
 
 @tf.function(autograph=False)
 def measure_all(
-    target: tf.Tensor, generated: tf.Tensor, eyes: keras.Model | None = None
+    target: tf.Tensor, generated: tf.Tensor, feature_network: keras.Model | None = None
 ) -> dict[str, tf.Tensor]:
     """Measure how near each generated picture of a batch is to its target, also in MS-SSIM."""
     scales = int(math.log2(min(target.shape[1:3]) / SSIM_WINDOW)) + 1  # that the window fits in
@@ -64,22 +65,22 @@ def measure_all(
     weights = [weight / sum(used) for weight in used]
     pictures = ((target + 1) / 2, (generated + 1) / 2)
     in_scales = tf.image.ssim_multiscale(*pictures, 1.0, weights)
-    return measure(target, generated, eyes) | {"ms_ssim": in_scales}
+    return measure(target, generated, feature_network) | {"ms_ssim": in_scales}
 
 
-def open_eyes(trained: TrainedRun) -> keras.Model | None:
-    """Return the network that sees features, if it is installed and can look at the pictures."""
+def open_feature_network(trained: TrainedRun) -> keras.Model | None:
+    """Return the network of features, if it is installed and can look at the pictures."""
     channels, measured = trained.found.target_channels, trained.found.target.measured
     if installed_weights() is None or not can_see(channels, measured):
         return None
-    return build_eyes(*trained.task.size, channels)
+    return build_feature_network(*trained.task.size, channels)
 
 
 def measure_pairs(trained: TrainedRun, split: CheckedSplit) -> list[dict]:
     """Return number, name and metrics of each pair of a split."""
-    rows, count, eyes = [], len(split), open_eyes(trained)
+    rows, count, feature_network = [], len(split), open_feature_network(trained)
     for batch in generate_batches(trained, split, range(count)):
-        values = measure_all(batch.targets, batch.generated, eyes)
+        values = measure_all(batch.targets, batch.generated, feature_network)
         table = {metric: column.numpy() for metric, column in values.items()}
         for index, k in enumerate(batch.numbers):
             row = {metric: float(column[index]) for metric, column in table.items()}
@@ -93,20 +94,25 @@ def measure_pairs(trained: TrainedRun, split: CheckedSplit) -> list[dict]:
 
 
 def means_over_groups(rows: Sequence[dict]) -> dict[str, Any]:
-    """Return the mean over groups of the mean of each metric within a group, with the interval in
-    which 95% of such means lie if groups are drawn anew."""
+    """Return the mean over groups of the mean of each metric within a group and, where they are not
+    too few, the interval in which 95% of such means lie if groups are drawn anew."""
     metrics = [metric for metric in METRICS if metric in rows[0]]
     by_group = defaultdict(list)
     for row in rows:
         by_group[row["group"]].append([row[metric] for metric in metrics])
     means = np.stack([np.mean(values, axis=0) for values in by_group.values()])
-    draws = np.random.default_rng(0).integers(len(means), size=(RESAMPLES, len(means)))
-    low, high = np.percentile(means[draws].mean(axis=1), (2.5, 97.5), axis=0)
-    columns = zip(means.mean(axis=0), low, high, strict=True)
     scores = {
-        metric: {"mean": float(mean), "from": float(first), "to": float(last)}
-        for metric, (mean, first, last) in zip(metrics, columns, strict=True)
+        metric: {"mean": float(mean)}
+        for metric, mean in zip(metrics, means.mean(axis=0), strict=True)
     }
+    if len(means) >= FEWEST_GROUPS:
+        rng = np.random.default_rng(0)
+        drawn = [
+            means[rng.integers(len(means), size=len(means))].mean(axis=0) for _ in range(RESAMPLES)
+        ]
+        low, high = np.percentile(drawn, (2.5, 97.5), axis=0)
+        for metric, first, last in zip(metrics, low, high, strict=True):
+            scores[metric] |= {"from": float(first), "to": float(last)}
     return {"count": len(means), "scores": scores}
 
 

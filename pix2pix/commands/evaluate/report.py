@@ -22,9 +22,8 @@ from pix2pix.talk.files import replace_when_complete, write_text
 
 SHOWN = 200  # pairs at most, which a browser shows with ease
 OVER_GROUPS = (
-    "The mean over groups of the mean within each, so that all groups count alike, and in which "
-    "interval 95% of such means lie if groups are drawn anew: how far another choice of patients, "
-    "buildings or videos may be from it."
+    "The mean over groups of the mean within each, so that all groups count alike; from ten groups "
+    "on with the interval in which 95% of such means lie if groups are drawn anew."
 )
 NOT_THE_PAPERS_FID = (
     "On the InceptionV3 that comes with Keras (ImageNet weights), not on the network of 2015 that "
@@ -120,7 +119,7 @@ def page_content(summary: dict, rows: list[dict], titles: list[str], plot: str) 
     return {
         "title": f"{summary['run']}: {count:,} {summary['split']} pairs",
         "notes": [
-            f"After {summary['step']:,} steps, at {size}, values from 0 to 1. "
+            f"After {summary['step']:,} steps, at {size}, pixels from 0 to 1. "
             "↓ less is better, ↑ more is better."
         ],
         "warnings": summary["warnings"],
@@ -168,7 +167,7 @@ def score_tables(summary: dict) -> list[dict]:
         tables.append({"title": "Judge", "note": note, "columns": columns, "rows": rows})
     if "fid" in summary:
         row = [f"{summary['fid']:.1f}", f"{summary['kid']:.4f}"]
-        table = {"title": "Features", "note": NOT_THE_PAPERS_FID, "columns": ["FID ↓", "KID ↓"]}
+        table = {"title": "FID and KID", "note": NOT_THE_PAPERS_FID, "columns": ["FID ↓", "KID ↓"]}
         tables.append({**table, "rows": [row]})
     return tables
 
@@ -177,7 +176,8 @@ def group_table(count: int, scores: dict[str, dict[str, float]]) -> dict:
     """Return the means over groups as a table of text."""
     row = [f"mean of {count:,}"]
     for each in scores.values():
-        row.append(f"{each['mean']:.4g} ({each['from']:.4g} to {each['to']:.4g})")
+        interval = f" ({each['from']:.4g} to {each['to']:.4g})" if "from" in each else ""
+        row.append(f"{each['mean']:.4g}{interval}")
     columns = ["", *(METRICS[name] for name in scores)]
     return {"title": "Groups", "note": OVER_GROUPS, "columns": columns, "rows": [row]}
 

@@ -33,7 +33,7 @@ from pix2pix.options.found import Found
 from pix2pix.options.train import DATASETS, Inspect, dataset_name
 from pix2pix.pairs.file_pairs import FilePair
 from pix2pix.pairs.groups import BY_FOLDER, suggest_groups
-from pix2pix.pairs.pair_table import write_table
+from pix2pix.pairs.pair_table import refuse_existing, write_table
 from pix2pix.pairs.splits import CheckedSplit, Split
 from pix2pix.pairs.tasks import TASKS
 from pix2pix.pictures.label_maps import find_classes
@@ -42,7 +42,7 @@ from pix2pix.pictures.picture_files import ARRAY_SUFFIXES
 from pix2pix.pictures.pixels import Kind, describe_channels, shown_parts
 from pix2pix.pictures.sides import LabelClass
 from pix2pix.preparation import check_layout, check_options, check_splits, settle, some_pictures
-from pix2pix.talk.errors import UsageError, UserError
+from pix2pix.talk.errors import UsageError, UserError, on_one_line, shorten
 from pix2pix.talk.files import replace_when_complete
 from pix2pix.talk.lines import say_row
 from pix2pix.talk.notebook import live_output
@@ -63,8 +63,8 @@ def inspect_dataset(options: Inspect) -> Path:
 
     Return the path of that contact sheet."""
     check_options(options)
-    if options.write_csv and options.dataset in DATASETS and not options.source_dir:
-        raise UsageError("--write-csv is for folders of your own: which one?")
+    if options.write_csv:
+        check_new_table(options)
     unchecked = find_splits(options)
     measured = {name: MeasuredSplit(**vars(split)) for name, split in unchecked.items()}
     splits = check_splits(measured, options)
@@ -85,16 +85,24 @@ def inspect_dataset(options: Inspect) -> Path:
     draw_panel(sheet, contact_sheet(pairs, options, found))
     add_legend(sheet, find_labels(pairs, options, found))
     say_row("Saved", f"{sheet}, what the network sees")
-    if options.write_csv:
-        table = write_table({name: split.pairs for name, split in splits.items()})
-        say_row("Saved", f"{table}, of which a training now goes: --dataset {table.parent}")
     if problems and not options.skip_broken:
         raise UserError(
             f"{dataset_name(options)}: {len(problems):,} broken, see above. Mend or remove them, "
             "or train without them with --skip-broken."
         )
     check_layout(pairs, options)
+    if options.write_csv:
+        table = write_table(options.dataset, {name: each.pairs for name, each in unchecked.items()})
+        say_row("Saved", f"{table}, by which trainings go from now on")
     return sheet
+
+
+def check_new_table(options: Inspect) -> None:
+    """Refuse to write a table where it would not say the same as the folder."""
+    is_folder = options.dataset not in DATASETS and not options.source_dir
+    if not is_folder or TASKS[options.task].from_photos:
+        raise UsageError("--write-csv is for a folder of your own that holds pairs: which one?")
+    refuse_existing(options.dataset)
 
 
 def say_contents(splits: dict[str, CheckedSplit], unit: str) -> list[str]:
@@ -132,14 +140,13 @@ def say_groups(splits: dict[str, CheckedSplit]) -> None:
         say_row("Groups", ", ".join(f"{len(own):,} in {name}" for name, own in groups.items()))
         warn_of_shared_groups(splits)
         return
-    places = [pair.place for pair in splits["train"].pairs if isinstance(pair, FilePair)]
-    if suggested := suggest_groups(places):
+    paths = [pair.path for pair in splits["train"].pairs if isinstance(pair, FilePair)]
+    if suggested := suggest_groups(paths):
         group, counts = suggested
         name, count = counts.most_common(1)[0]
         what = "folders" if group == BY_FOLDER else "names"
-        say_row(
-            "Groups", f"{what} suggest {len(counts):,}, such as {name} of {count:,}. If each is"
-        )
+        example = f"{shorten(on_one_line(name))} of {count:,}"
+        say_row("Groups", f"{what} suggest {len(counts):,}, such as {example}. If each is")
         say_row("", f'a patient or building, hold out whole ones: --group "{group}"')
 
 
