@@ -53,6 +53,12 @@ ROWS = {  # flags that differ from the paper's recipe
     "vivid, no labels, L1 30": "--recipe vivid --labels none --l1-weight 30",
     "crisp": "--recipe crisp",
     "crisp-labels": "--recipe crisp-labels",
+    "crisp, colorize": "--recipe crisp --task colorize",
+    "vivid, colorize": "--recipe vivid --task colorize",
+    "crisp, sketch": "--recipe crisp --task sketch",
+    "vivid, sketch": "--recipe vivid --task sketch",
+    "crisp, super-resolve": "--recipe crisp --task super-resolve",
+    "vivid, super-resolve": "--recipe vivid --task super-resolve",
 }
 
 
