@@ -30,7 +30,7 @@ from pix2pix.options.advice import (
     warn_of_shared_groups,
 )
 from pix2pix.options.found import Found
-from pix2pix.options.train import DATASETS, Inspect, dataset_name
+from pix2pix.options.train import DATASETS, Inspect, Train, dataset_name
 from pix2pix.pairs.file_pairs import FilePair
 from pix2pix.pairs.groups import BY_FOLDER, suggest_groups
 from pix2pix.pairs.pair_table import refuse_existing, write_table
@@ -58,12 +58,13 @@ ROWS = 3  # pairs on the contact sheet, at most
 
 
 @live_output()
-def inspect_dataset(options: Inspect) -> Path:
+def inspect_dataset(options: Train) -> Path:
     """Print what a dataset holds and what is broken; draw what the network would see of it.
 
     Return the path of that contact sheet."""
     check_options(options)
-    if options.write_csv:
+    writes_table = isinstance(options, Inspect) and options.write_csv
+    if writes_table:
         check_new_table(options)
     unchecked = find_splits(options)
     measured = {name: MeasuredSplit(**vars(split)) for name, split in unchecked.items()}
@@ -91,13 +92,13 @@ def inspect_dataset(options: Inspect) -> Path:
             "or train without them with --skip-broken."
         )
     check_layout(pairs, options)
-    if options.write_csv:
+    if writes_table:
         table = write_table(options.dataset, {name: each.pairs for name, each in unchecked.items()})
         say_row("Saved", f"{table}, by which trainings go from now on")
     return sheet
 
 
-def check_new_table(options: Inspect) -> None:
+def check_new_table(options: Train) -> None:
     """Refuse to write a table where it would not say the same as the folder."""
     is_folder = options.dataset not in DATASETS and not options.source_dir
     if not is_folder or TASKS[options.task].from_photos:
@@ -150,7 +151,7 @@ def say_groups(splits: dict[str, CheckedSplit]) -> None:
         say_row("", f'a patient or building, hold out whole ones: --group "{group}"')
 
 
-def say_findings(measures: dict[str, list[PairMeasures]], options: Inspect) -> None:
+def say_findings(measures: dict[str, list[PairMeasures]], options: Train) -> None:
     """Print what may spoil a training, or that there is nothing of the kind."""
     unit = TASKS[options.task].unit
     findings = list(describe_findings(measures, unit))
@@ -194,7 +195,7 @@ def describe_kind(kind: Kind) -> str:
 
 
 def find_labels(
-    split: CheckedSplit, options: Inspect, found: Found
+    split: CheckedSplit, options: Train, found: Found
 ) -> dict[str, tuple[LabelClass, ...]]:
     """Say which sides are label maps, trained on as such or not; return their classes."""
     if TASKS[options.task].from_photos:
@@ -235,7 +236,7 @@ def add_legend(sheet: Path, legends: dict[str, tuple[LabelClass, ...]]) -> None:
         whole.save(temporary, "png")
 
 
-def contact_sheet(split: CheckedSplit, options: Inspect, found: Found) -> dict[str, tf.Tensor]:
+def contact_sheet(split: CheckedSplit, options: Train, found: Found) -> dict[str, tf.Tensor]:
     """Return the columns of the sheet: the first pairs as they are, and several draws of each."""
     numbers = range(min(ROWS, len(split)))
     sources, targets = load_examples(split, numbers, options, found)
