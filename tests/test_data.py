@@ -87,6 +87,7 @@ class CountedPair:
 
     pair: FilePair
     reads: list
+    weight: float = 1.0
 
     def read(self) -> list[np.ndarray]:
         self.reads.append(self.pair.name)
@@ -100,6 +101,8 @@ class MadePair:
     name: str
     picture: np.ndarray
     files: tuple[Path, ...] = ()
+    group: str = ""
+    weight: float = 1.0
 
     @property
     def title(self) -> str:
