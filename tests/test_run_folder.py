@@ -285,7 +285,7 @@ def test_a_failed_save_keeps_what_was_there(small, finished):
         ({"upsampling": "resize"}, "upsampling transposed, not resize"),
         ({"padding": "reflect"}, "padding zeros, not reflect"),
         ({"average_weights": 0.9}, "average weights 0.0, not 0.9"),
-        ({"seed": 1}, "other pictures (--dataset, --seed or"),
+        ({"seed": 1}, "other pictures (--dataset, --seed, --holdout or"),
     ],
 )
 def test_another_run_in_the_same_folder_is_refused(small, finished, change, named):

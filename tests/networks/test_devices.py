@@ -143,7 +143,7 @@ def test_two_devices_have_one_critic(one_device, monkeypatch):
     for name in ("critic", "generator_critic", "generator_features"):
         (before, after), theirs = rows[0][name], rows[1][name]
         np.testing.assert_allclose([before, after], theirs, rtol=1e-3, atol=2e-3)
-        assert abs(before - after) > 0.02, name  # it has learned in between
+        assert abs(before - after) > 0.004, name  # it has learned in between
 
 
 def free_ports(count: int) -> list[int]:
