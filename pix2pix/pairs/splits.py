@@ -151,7 +151,7 @@ def mix(split: CheckedSplit, older: CheckedSplit, share: float) -> MixedSplit:
     count = round(len(split) * share / (1 - share))
     chosen = [k * len(older) // count for k in range(count)]
     older_pairs = [older.pairs[k] for k in chosen]
-    if split.is_weighted or older.is_weighted:  # both weigh alike in the mean
+    if chosen and (split.is_weighted or older.is_weighted):  # both weigh alike in the mean
         own, others = ([pair.weight for pair in pairs] for pairs in (split.pairs, older_pairs))
         scale = float(np.mean(own) / np.mean(others))
         older_pairs = [replace(pair, weight=pair.weight * scale) for pair in older_pairs]
