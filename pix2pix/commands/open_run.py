@@ -54,8 +54,8 @@ class TrainedRun:
         other values of some."""
         of_data = replace(self.options, direction=self.found.direction, **others)
         if dataset:
-            own = {"source_dir": None, "target_dir": None, "group": None}
-            of_data = replace(of_data, dataset=dataset, **own)
+            of_data = replace(of_data, dataset=dataset, source_dir=None, target_dir=None)
+            of_data = replace(of_data, group=None)
         return of_data
 
 

@@ -11,7 +11,9 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+from pix2pix.pairs.file_pairs import FilePair
 from pix2pix.talk.errors import UserError, on_one_line
 
 BY_FOLDER = "folder"  # instead of a pattern: the folder that a pair lies in
@@ -26,6 +28,12 @@ json.dump(found, sys.stdout)
 """
 PREFIX = r"([^/]+)[_-]"  # of a name, up to its last separator
 FEWEST = 3  # groups that names must suggest, to be told
+
+
+def put_into_groups(pairs: Sequence[FilePair], group: str) -> list[FilePair]:
+    """Return pairs that know the groups which --group puts them into."""
+    groups = find_groups([pair.path for pair in pairs], group)
+    return [replace(pair, group=own) for pair, own in zip(pairs, groups, strict=True)]
 
 
 def find_groups(paths: Sequence[str], group: str) -> list[str]:

@@ -4,11 +4,10 @@ files or more, or photos alone."""
 import hashlib
 import os
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 
 from pix2pix.pairs.file_pairs import SPLITS, FilePair, FoundPairs
-from pix2pix.pairs.groups import find_groups
+from pix2pix.pairs.groups import put_into_groups
 from pix2pix.pairs.pair_table import find_table, read_table
 from pix2pix.pictures.picture_files import SUFFIXES
 from pix2pix.talk.errors import UserError, on_one_line
@@ -37,9 +36,7 @@ def find_pairs(
     found = read_table(table, photos) if table else find_in_folders(root, sides, photos)
     if group:
         for there in found.values():
-            groups = find_groups([pair.path for pair in there.pairs], group)
-            named = zip(there.pairs, groups, strict=True)
-            there.pairs = [replace(pair, group=own) for pair, own in named]
+            there.pairs = put_into_groups(there.pairs, group)
     others = [there for split, there in found.items() if split != "train"]
     if not any(others):
         found["train"].pairs, held_out = hold_out(found["train"].pairs, holdout, seed)
@@ -171,7 +168,8 @@ def hold_out(
         if len(held) + len(unit) <= wanted:
             held.update(unit)
     if wanted and not held and len(lots) > 1:
-        held.update(min(lots, key=len))  # all are larger than what is wanted
+        smallest = min(lots, key=len)  # all are larger than what is wanted
+        held.update(smallest)
     if held:
         there_is = "there is neither val/ nor test/ (--holdout)"
         say_row("Held out", f"{len(held):,} of {len(pairs):,}: {there_is}")

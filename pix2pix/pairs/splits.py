@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from pix2pix.pairs.file_pairs import FilePair
-from pix2pix.pairs.groups import find_groups
 from pix2pix.pairs.synthetic import SyntheticPair
 from pix2pix.pictures.pixels import Kind
 from pix2pix.pictures.sides import Side
@@ -38,6 +37,11 @@ class Split:
     def names(self) -> list[str]:
         """List what tells each pair from others, without reading it."""
         return [pair.name for pair in self.pairs]
+
+    @property
+    def file_pairs(self) -> list[FilePair]:
+        """List the pairs that are files."""
+        return [pair for pair in self.pairs if isinstance(pair, FilePair)]
 
     @property
     def is_weighted(self) -> bool:
@@ -134,13 +138,6 @@ AnySplit = TypeVar("AnySplit", bound=Split)
 def choose_shown(splits: dict[str, AnySplit]) -> str:
     """Name the split that shows how well a generator does: held-out pairs, if there are any."""
     return next(name for name in ("val", "test", "train") if splits.get(name))
-
-
-def put_into_groups(split: Split, group: str) -> Split:
-    """Return a split with each pair in its group, as --group names it."""
-    groups = find_groups([pair.path for pair in split.pairs if isinstance(pair, FilePair)], group)
-    pairs = [replace(pair, group=own) for pair, own in zip(split.pairs, groups, strict=True)]
-    return replace(split, pairs=pairs)
 
 
 def mix(split: CheckedSplit, older: CheckedSplit, share: float) -> MixedSplit:

@@ -21,7 +21,8 @@ from pix2pix.commands.open_run import TrainedRun, open_run
 from pix2pix.options.advice import refuse_broken, warn_of_shared_groups
 from pix2pix.options.commands import Evaluate
 from pix2pix.options.train import Train, dataset_name
-from pix2pix.pairs.splits import CheckedSplit, Split, put_into_groups
+from pix2pix.pairs.groups import put_into_groups
+from pix2pix.pairs.splits import CheckedSplit, Split
 from pix2pix.preparation import check_options, check_split
 from pix2pix.runs.checkpoint_files import FAILED, checkpoints, restore_network
 from pix2pix.runs.run_page import renew_links
@@ -36,9 +37,7 @@ def evaluate(options: Evaluate) -> Report:
     trained = open_run(options.run)
     chosen = choose_checkpoints(trained, options)
     of_data = choose_dataset(trained, options)
-    unchecked = find_splits(of_data)
-    if options.group:  # the pairs are those that the run held out, whatever its groups were
-        unchecked = {name: put_into_groups(each, options.group) for name, each in unchecked.items()}
+    unchecked = find_in_groups(of_data, options.group)
     name = choose_split(unchecked, of_data, options)
     if not options.dataset:
         warn_of_shared_groups({each: unchecked[each] for each in ("train", name)})
@@ -87,6 +86,16 @@ def choose_dataset(trained: TrainedRun, options: Evaluate) -> Train:
         say_row("Careful", f"the run was trained with --data-dir {its_own}; not used here")
     check_options(replace(of_data, group=options.group or of_data.group))
     return of_data
+
+
+def find_in_groups(of_data: Train, group: str | None) -> dict[str, Split]:
+    """Find the pairs as the run has divided them, whatever its groups were, and put them into those
+    that are asked for."""
+    splits = find_splits(of_data)
+    if group:
+        for name, split in splits.items():
+            splits[name] = replace(split, pairs=put_into_groups(split.file_pairs, group))
+    return splits
 
 
 def choose_split(splits: dict[str, Split], of_data: Train, options: Evaluate) -> str:

@@ -31,7 +31,6 @@ from pix2pix.options.advice import (
 )
 from pix2pix.options.found import Found
 from pix2pix.options.train import DATASETS, Inspect, Train, dataset_name
-from pix2pix.pairs.file_pairs import FilePair
 from pix2pix.pairs.groups import BY_FOLDER, suggest_groups
 from pix2pix.pairs.pair_table import refuse_existing, write_table
 from pix2pix.pairs.splits import CheckedSplit, Split
@@ -93,7 +92,8 @@ def inspect_dataset(options: Train) -> Path:
         )
     check_layout(pairs, options)
     if writes_table:
-        table = write_table(options.dataset, {name: each.pairs for name, each in unchecked.items()})
+        by_split = {name: split.file_pairs for name, split in unchecked.items()}
+        table = write_table(options.dataset, by_split)
         say_row("Saved", f"{table}, by which trainings go from now on")
     return sheet
 
@@ -141,7 +141,7 @@ def say_groups(splits: dict[str, CheckedSplit]) -> None:
         say_row("Groups", ", ".join(f"{len(own):,} in {name}" for name, own in groups.items()))
         warn_of_shared_groups(splits)
         return
-    paths = [pair.path for pair in splits["train"].pairs if isinstance(pair, FilePair)]
+    paths = [pair.path for pair in splits["train"].file_pairs]
     if suggested := suggest_groups(paths):
         group, counts = suggested
         name, count = counts.most_common(1)[0]
