@@ -42,7 +42,7 @@ import math
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -61,15 +61,9 @@ from pix2pix.networks import (
     GanLoss,
     build_adam,
     build_class_discriminator,
-    choose_strategy,
-    compute_in,
     critic,
+    devices,
     find_weights,
-    has_gpu,
-    is_writer,
-    requested_stop,
-    start_alike,
-    training_in,
     with_fast_layers,
 )
 from pix2pix.options import (
@@ -77,11 +71,18 @@ from pix2pix.options import (
     Train,
     fill_in_changed,
     find_run,
-    older_options,
     shared_settings,
     write_run,
 )
-from pix2pix.pairs import CheckedSplit, Split, augment, choose_shown, find_pairs, synthetic_splits
+from pix2pix.pairs import (
+    CheckedSplit,
+    Split,
+    augment,
+    choose_shown,
+    find_pairs,
+    move_to_source,
+    synthetic_splits,
+)
 from pix2pix.pictures.label_maps import one_channel_per_class, snap_to_classes
 from pix2pix.pictures.panels import draw_panel
 from pix2pix.pictures.pixels import resize, shown_parts, to_values
@@ -135,15 +136,6 @@ def find_splits(options: Train) -> dict[str, Split]:
     division = options.holdout, options.seed, options.group
     by_split = find_pairs(root, folders, from_photos, *division)
     return in_order(by_split, options)
-
-
-def find_older_split(options: Train) -> Split | None:
-    """Find the training pairs of the run that --from names, if --keep-old wants some of them."""
-    if not options.keep_old:
-        return None
-    older = older_options(options)
-    check_options(older)
-    return find_splits(older)["train"]
 
 
 def fit_to_size(
@@ -201,6 +193,9 @@ def load_pair(split: Split, k: int, options: Train, found: Found) -> list[tuple[
     for pixels, side in zip(pictures, sides, strict=True):
         pixels = snap_to_classes(pixels, side.classes)
         pair.append((resize(pixels, pictures[-1].shape[:2], side=side), side))
+    if options.align:  # not in the paper
+        (source, _), (target, side) = pair
+        pair[-1] = move_to_source(source, target, side, found.misfit), side
     return pair
 
 
@@ -618,7 +613,7 @@ class Training:
         keras.utils.set_random_seed(options.seed)
         self.options, self.found, self.folder = options, found, options.run_folder
         self.strategy = tf.distribute.get_strategy()
-        with compute_in(options.precision):
+        with devices.compute_in(options.precision):
             self.networks = build_networks(options, found)
             self.generator = self.networks["generator"]
             self.average = self.generator  # what is shown: it, or the average of its weights
@@ -655,7 +650,7 @@ class Training:
     @property
     def is_writer(self) -> bool:
         """Tell whether this process is the one of all workers that writes."""
-        return is_writer(self.strategy)
+        return devices.is_writer(self.strategy)
 
     @property
     def discriminators(self) -> list[keras.Model]:
@@ -726,7 +721,9 @@ def start_or_resume(options: Train, found: Found, strategy: tf.distribute.Strate
         training = Training(options, found)
     if training.is_writer:
         training.restore()
-    start_alike(strategy, training.variables, training.noise, shared_settings(options, found))
+    devices.start_alike(
+        strategy, training.variables, training.noise, shared_settings(options, found)
+    )
     return training
 
 
@@ -738,11 +735,14 @@ class HeldOut:
 
     def __init__(self, training: Training, split_name: str, split: CheckedSplit) -> None:
         self.training, self.split_name, self.split = training, split_name, split
-        self.sources, self.targets = self.load(range(min(PREVIEW_PAIRS, len(split))))
+        numbers = range(min(PREVIEW_PAIRS, len(split)))
+        self.sources, self.targets = self.load(numbers, training.options.align)
 
-    def load(self, numbers: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return some of the pairs: sources and targets, each in one batch."""
-        return load_examples(self.split, numbers, self.training.options, self.training.found)
+    def load(self, numbers: Sequence[int], align: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return some of the pairs, with targets as they are or moved to where they belong: sources
+        and targets, each in one batch."""
+        options = replace(self.training.options, align=align)
+        return load_examples(self.split, numbers, options, self.training.found)
 
     def save_preview(self) -> Path:
         """Save the panel input · ground truth · prediction of the first pairs; before the first
@@ -773,7 +773,7 @@ def take_steps(training: Training, split: CheckedSplit) -> Iterator[int]:
     """Take the steps that are left, on all devices, and yield the number of each when done."""
     options, strategy, first = training.options, training.strategy, training.step
     alone = strategy.num_replicas_in_sync == 1
-    compiled = options.xla == "on" or (options.xla == "auto" and has_gpu())
+    compiled = options.xla == "on" or (options.xla == "auto" and devices.has_gpu())
 
     @tf.function(autograph=False, jit_compile=alone and compiled)
     def step_on_all_devices(source: tf.Tensor, target: tf.Tensor) -> None:
@@ -798,7 +798,9 @@ def train_steps(training: Training, split: CheckedSplit, watch: Watch) -> int:
         watch.begin()
         for step in take_steps(training, split):
             watch.after(step)
-            stopped_by = requested_stop(training.strategy, requests, is_due(step, every, last))
+            stopped_by = devices.requested_stop(
+                training.strategy, requests, is_due(step, every, last)
+            )
             if stopped_by or is_due(step, options.checkpoint_every, last):
                 training.save(watch.held_out.sources[:1])
                 watch.saved()
@@ -812,9 +814,9 @@ def train_as_told(options: Train) -> RunFolder:
     check_options(options)
     if options.critic == "features":
         find_weights()  # only a training needs them
-    folder, strategy = options.run_folder, choose_strategy(options.batch_size)
-    with training_in(folder, strategy):
-        splits, found = prepare(options, find_splits(options), find_older_split(options))
+    folder, strategy = options.run_folder, devices.choose_strategy(options.batch_size)
+    with devices.training_in(folder, strategy):
+        splits, found = prepare(options, find_splits)
         say_for_now("Building the networks…")
         training = start_or_resume(options, found, strategy)
         if training.step >= options.steps:

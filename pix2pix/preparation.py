@@ -6,7 +6,7 @@ ones are like and mean, together with the options, is a `Found`.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from pix2pix.options.saved import (
     write_run,
 )
 from pix2pix.options.train import DATASETS, Train
+from pix2pix.pairs.alignment import find_misfit
 from pix2pix.pairs.augment import check_augment
 from pix2pix.pairs.file_pairs import FilePair, FoundPairs
 from pix2pix.pairs.splits import CheckedSplit, Pair, Split, mix
@@ -67,6 +68,9 @@ def check_options(options: Train) -> None:
     if task.from_photos:
         require(not options.source_channels, options, "source_channels", "left to --task")
         require(not options.target_channels, options, "target_channels", "left to --task")
+        require(
+            not options.align, options, "align", "left out with this --task, which has no pairs"
+        )
         require(options.labels in ("none", "auto"), options, "labels", "none with this --task")
         require(options.range != ("each",), options, "range", "auto or LOW HIGH with this --task")
 
@@ -259,7 +263,10 @@ def settle(options: Train, split: CheckedSplit) -> Found:
     found = conclude(options, split.kinds, find_sides(split, options))
     from_photos = TASKS[options.task].from_photos
     shape = None if from_photos else split.pair_shape
-    return replace(found, pairs=split.fingerprint_of_all, pair_shape=shape)
+    misfit = None
+    if options.align:
+        misfit = find_misfit(map_ahead(split.read, split.spread(PICTURES_ASKED), count=4))
+    return replace(found, pairs=split.fingerprint_of_all, pair_shape=shape, misfit=misfit)
 
 
 def conclude(options: Train, kinds: Iterable[tuple[Kind, ...]], sides: Sequence[Side]) -> Found:
@@ -311,17 +318,21 @@ def check_critic(options: Train, channels: int, target: Side) -> None:
 
 
 def prepare(
-    options: Train, splits: dict[str, Split], older: Split | None
+    options: Train, find_splits: Callable[[Train], dict[str, Split]]
 ) -> tuple[dict[str, CheckedSplit], Found]:
-    """Check the splits of a dataset, and mix pairs of the older run of --from into the training
-    ones. Return the sound pairs, and what they decide."""
+    """Find and check the splits of a dataset, and mix pairs of the older run of --from into the
+    training ones if --keep-old wants some. Return the sound pairs, and what they decide."""
+    splits, older = find_splits(options), None
+    if options.keep_old:
+        of_older = older_options(options)
+        check_options(of_older)
+        older = find_splits(of_older)["train"]
     checked = check_splits(splits, options)
     refuse_broken(checked, options)
     warn_of_shared_groups(checked)
     if not checkpoints(options.run_folder):  # a run that goes on may be older than this question
         check_layout(checked["train"], options)
     if older is not None:
-        of_older = older_options(options)
         older_pairs = check_split(older, "older pairs", of_older)
         refuse_broken({"train": older_pairs}, of_older)
         checked["train"] = mix(checked["train"], older_pairs, options.keep_old)

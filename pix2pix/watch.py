@@ -66,8 +66,8 @@ class Shown(Protocol):
     sources: tf.Tensor  # in previews
     targets: tf.Tensor
 
-    def load(self, numbers: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return some of the pairs: sources and targets, each in one batch."""
+    def load(self, numbers: Sequence[int], align: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return some of the pairs, with targets as they are or moved to where they belong."""
 
     def save_preview(self) -> Path:
         """Save a preview of the present step."""
@@ -197,7 +197,8 @@ def plan_validation(training: Watched, held_out: Shown, generate: Generate) -> V
     return Validation(
         networks,
         generate,
-        load=lambda k: held_out.load([k]),
+        load=lambda k: held_out.load([k], align=False),
+        load_aligned=(lambda k: held_out.load([k], align=True)) if options.align else None,
         count=min(wanted, in_time),
         table=training.folder / "validation.csv",
         feature_network=build_feature_network(*held_out.targets.shape[1:])

@@ -12,6 +12,7 @@ from PIL import Image
 import image_to_image_translation as script
 from pix2pix import preparation
 from pix2pix.command_line import parse
+from pix2pix.networks.devices import choose_strategy
 from pix2pix.options.recipes import RECIPES
 from pix2pix.options.saved import (
     find_run,
@@ -43,14 +44,13 @@ def begin(small, older, **options):
 
 def prepare(options):
     """The sound pairs of a run, and what they decide."""
-    found = script.find_splits(options), script.find_older_split(options)
-    return preparation.prepare(options, *found)
+    return preparation.prepare(options, script.find_splits)
 
 
 def begun(options) -> script.Training:
     """A training that is about to take its first step."""
     _, found = prepare(options)
-    return script.start_or_resume(options, found, script.choose_strategy(1))
+    return script.start_or_resume(options, found, choose_strategy(1))
 
 
 def restored(folder) -> script.Training:

@@ -1,16 +1,7 @@
 """What goes beyond the paper's networks or runs them faster, and what they run on."""
 
-from pix2pix.networks import critic
+from pix2pix.networks import critic, devices
 from pix2pix.networks.class_discriminator import build_class_discriminator
-from pix2pix.networks.devices import (
-    choose_strategy,
-    compute_in,
-    has_gpu,
-    is_writer,
-    requested_stop,
-    start_alike,
-    training_in,
-)
 from pix2pix.networks.fast_layers import with_fast_layers
 from pix2pix.networks.fused_adam import build_adam
 from pix2pix.networks.gan_losses import CLASS_LOSS, OTHER_GAN_LOSSES, GanLoss

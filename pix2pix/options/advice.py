@@ -10,6 +10,7 @@ from pix2pix.networks.devices import choose_computing_type, describe_device, has
 from pix2pix.options.found import Found
 from pix2pix.options.recipes import CHOICE, RECIPES
 from pix2pix.options.train import RunOptions, Train, dataset_name, flag
+from pix2pix.pairs.alignment import describe_misfit
 from pix2pix.pairs.groups import shared_groups
 from pix2pix.pairs.splits import CheckedSplit, Split
 from pix2pix.pairs.tasks import TASKS
@@ -68,6 +69,10 @@ def announce(
     say_row("Recipe", describe_recipe(options.recipe))
     if flags := describe_changes(options):
         say_row("Options", flags)
+    if found.misfit:
+        size, _ = pairs.sizes.most_common(1)[0]
+        common = describe_misfit(found.misfit, size) or "in place"
+        say_row("Aligned", f"targets, moved to fit their sources; in common they are {common}")
     warn_of_resizing(pairs.sizes, pairs.resized, options)
 
 

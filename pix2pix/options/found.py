@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pix2pix.options.checks import MOST, check_sizes, is_a
 from pix2pix.options.train import Train
-from pix2pix.pictures.sides import PHOTOS, Side, side_from_saved
+from pix2pix.pictures.sides import PHOTOS, Misfit, Side, side_from_saved
 from pix2pix.talk.errors import UsageError, shorten
 
 MOST_CHANNELS = 1024  # of a picture
@@ -28,12 +28,13 @@ class Found:
     source: Side = PHOTOS
     target: Side = PHOTOS
     pair_shape: tuple[int, int] | None = None  # of most pictures, if each holds both halves
+    misfit: Misfit | None = None  # with --align: how all targets are out of place alike
 
     def to_saved(self) -> dict[str, object]:
         """Return what config.json holds under "found"."""
         shape = self.pair_shape and list(self.pair_shape)
         sides = {"source": self.source.to_saved(), "target": self.target.to_saved()}
-        return vars(self) | sides | {"pair_shape": shape}
+        return vars(self) | sides | {"pair_shape": shape, "misfit": self.misfit and [*self.misfit]}
 
     def without_names(self) -> "Found":
         """Return the same with classes that have no names, which change nothing of a run."""
@@ -66,6 +67,7 @@ def read_found(saved: dict, options: Train) -> Found:
         source=read_side(saved, "source", channels["source_channels"]),
         target=read_side(saved, "target", channels["target_channels"]),
         pair_shape=read_pair_shape(saved),
+        misfit=read_misfit(saved),
     )
 
 
@@ -78,6 +80,16 @@ def read_pair_shape(saved: dict) -> tuple[int, int] | None:
     is_right = is_list and all(is_a(length, int) and 1 <= length <= MOST for length in shape)
     height, width = checked("pair_shape", shape, is_right, "a height and a width")
     return height, width
+
+
+def read_misfit(saved: dict) -> Misfit | None:
+    """Return how all targets are out of place alike, if that was looked for."""
+    misfit = saved.get("misfit")
+    if misfit is None:
+        return None
+    is_list = is_a(misfit, list) and len(misfit) == 6
+    is_right = is_list and all(is_a(each, int | float) and abs(each) < 1 for each in misfit)
+    return tuple(map(float, checked("misfit", misfit, is_right, "six shares")))
 
 
 def read_side(saved: dict, name: str, channels: int) -> Side:

@@ -138,6 +138,9 @@ class PictureOptions(Options):
     """How pictures of another shape get there: stretched, or cut to the shape around the middle."""
     crop: Told[bool] = False
     """Cut pictures to the image size at full resolution instead of resizing them."""
+    align: SameRun[bool] = False
+    """Move what each target shows to where the edges of its source say that it belongs: for pairs
+    that do not quite fit."""
     jitter: Told[bool] = True
     """Enlarge and cut at random; without it, the whole picture (with --crop, its middle)."""
     flip: Told[bool] = True

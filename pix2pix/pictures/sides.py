@@ -111,6 +111,10 @@ class Side:
         return replace(self, classes=tuple(label._replace(name="") for label in self.classes))
 
 
+# What is out of place in all targets alike: shares of height and width, down and right, in the
+# middle of a picture; what is added to that towards its bottom; what is added towards its right.
+Misfit = tuple[float, ...]
+
 PHOTOS = Side()
 
 

@@ -18,6 +18,7 @@ from pix2pix.talk.lines import say_row
 
 MEASURES = {"l1": "L1 ↓", "psnr": "PSNR ↑", "ssim": "SSIM ↑"}  # the arrow points to the better
 FEATURES = {"features": "features ↓"}  # where a network looks at the pictures, too
+ALIGNED = "aligned_"  # before measures against targets that are moved to where they belong
 SHOWN = ""  # before the measures of the network that previews show and generator.keras holds
 PICTURES = 8  # looked at for symptoms, at most
 VALIDATION_TIME = 0.03  # of the training, at most
@@ -53,13 +54,22 @@ def pairs_in_time(pairs_between: int, networks: int) -> int:
     return int(VALIDATION_TIME * pairs_between * PAIRS_IN_A_STEP / networks)
 
 
+LoadPair = Callable[[int], tuple[tf.Tensor, tf.Tensor]]  # number → source and target, in a batch
+
+
+def measures_of_aligned(measures: dict[str, str]) -> dict[str, str]:
+    """Return measures against targets that are moved to where they belong, named as such."""
+    return {f"{ALIGNED}{name}": f"aligned {shown}" for name, shown in measures.items()}
+
+
 @dataclass(frozen=True)
 class Validation:
     """What is measured again and again during a training: some pairs that it does not train on."""
 
     networks: dict[str, keras.Model]  # by a prefix for their measures; SHOWN is in previews
     generate: Callable[[keras.Model, tf.Tensor], tf.Tensor]
-    load: Callable[[int], tuple[tf.Tensor, tf.Tensor]]  # source and target of pair k, in a batch
+    load: LoadPair  # with targets as they are
+    load_aligned: LoadPair | None  # with targets that are moved to where they belong
     count: int  # of pairs
     table: Path  # validation.csv
     feature_network: keras.Model | None  # in whose features they are measured, too
@@ -67,7 +77,22 @@ class Validation:
     @property
     def measures(self) -> dict[str, str]:
         """Return what is measured of each pair, by name, as it is shown."""
-        return MEASURES | FEATURES if self.feature_network else MEASURES
+        measures = MEASURES | FEATURES if self.feature_network else MEASURES
+        return measures | measures_of_aligned(measures) if self.load_aligned else measures
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """Return those of the measures that count: against targets where they belong, if known."""
+        aligned = {name: shown for name, shown in self.measures.items() if ALIGNED in name}
+        return aligned or self.measures
+
+    def load_targets(self, k: int) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Load pair k: its source, and its target by a prefix for what is measured against it."""
+        source, target = self.load(k)
+        targets = {"": target}
+        if self.load_aligned:
+            _, targets[ALIGNED] = self.load_aligned(k)
+        return source, targets
 
     @property
     def columns(self) -> list[str]:
@@ -87,23 +112,26 @@ class Validation:
         sums: dict[str, float] = defaultdict(float)
         targets: list[tf.Tensor] = []
         pictures: list[tf.Tensor] = []
-        for source, target in map_ahead(self.load, range(self.count), count=4):
+        for source, by_prefix in map_ahead(self.load_targets, range(self.count), count=4):
             for prefix, network in self.networks.items():
                 generated = self.generate(network, source)
-                for name, values in measure(target, generated, self.feature_network).items():
-                    sums[prefix + name] += float(values[0])
+                for of_target, target in by_prefix.items():
+                    values = measure(target, generated, self.feature_network)
+                    for name, value in values.items():
+                        sums[prefix + of_target + name] += float(value[0])
                 if len(pictures) < PICTURES and prefix == SHOWN:
-                    targets.append(target[0])
+                    targets.append(by_prefix[""][0])
                     pictures.append(generated[0])
         means = {name: total / self.count for name, total in sums.items()}
         means |= measure_pictures(np.stack(targets), np.stack(pictures))
         add_row(self.table, step, list(means.values()))
-        shown = ", ".join(f"{arrow} {means[name]:.4g}" for name, arrow in self.measures.items())
+        shown = ", ".join(f"{arrow} {means[name]:.4g}" for name, arrow in self.shown.items())
         say_row("Validated", f"{shown}, {self.count:,} pairs")
         return means
 
     def is_best(self, name: str) -> bool:
         """Tell whether the last row of the table is better than all before."""
+        name = next(shown for shown in self.shown if shown.endswith(name))
         *earlier, now = read_columns(self.table)[name]
         before = [value for value in earlier if not math.isnan(value)]  # older rows may lack it
         falls = self.measures[name].endswith("↓")

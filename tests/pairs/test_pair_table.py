@@ -213,7 +213,7 @@ def test_a_table_of_two_folders_says_the_same(small, tmp_path):
 
 def drawn(config, first_step: int = 0) -> list[int]:
     """Which pair each step trains on; pair k has a source of nothing but k."""
-    splits, found = preparation.prepare(config, script.find_splits(config), None)
+    splits, found = preparation.prepare(config, script.find_splits)
     dataset = script.batches(
         splits["train"], config, found, first_step, tf.distribute.InputContext()
     )

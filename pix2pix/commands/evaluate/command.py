@@ -26,6 +26,7 @@ from pix2pix.pairs.splits import CheckedSplit, Split
 from pix2pix.preparation import check_options, check_split
 from pix2pix.runs.checkpoint_files import FAILED, checkpoints, restore_network
 from pix2pix.runs.run_page import renew_links
+from pix2pix.runs.validation import ALIGNED
 from pix2pix.talk.errors import UsageError, UserError, first_line
 from pix2pix.talk.lines import say, say_row
 from pix2pix.talk.notebook import live_output
@@ -132,8 +133,12 @@ def measure_steps(
         measured = [metric for metric in METRICS if metric in rows[0]]
         means = {metric: float(np.mean([row[metric] for row in rows])) for metric in measured}
         means_by_step[step] = means
-        texts = [f"{METRICS[metric]} {mean:.4g}" for metric, mean in means.items()]
-        say(f"Step {step:,}: {', '.join(texts)}")
+        texts = {metric: f"{METRICS[metric]} {mean:.4g}" for metric, mean in means.items()}
+        as_they_are = [text for metric, text in texts.items() if ALIGNED not in metric]
+        aligned = [text for metric, text in texts.items() if ALIGNED in metric]
+        say(f"Step {step:,}: {', '.join(as_they_are)}")
+        if aligned:
+            say_row("Aligned", ", ".join(aligned).replace("aligned ", ""))
     return means_by_step, rows
 
 

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -14,13 +14,14 @@ from image_to_image_translation import generate, load_examples
 from pix2pix.commands.open_run import TrainedRun
 from pix2pix.networks.imagenet_features import build_feature_network, can_see, installed_weights
 from pix2pix.pairs.splits import CheckedSplit
-from pix2pix.runs.validation import FEATURES, MEASURES, measure
+from pix2pix.runs.validation import ALIGNED, FEATURES, MEASURES, measure, measures_of_aligned
 from pix2pix.talk.errors import UserError, first_line
 from pix2pix.talk.files import map_ahead
 from pix2pix.talk.lines import say_for_now
 from pix2pix.talk.progress import say_progress
 
-METRICS = MEASURES | {"ms_ssim": "MS-SSIM ↑"} | FEATURES
+AS_THEY_ARE = MEASURES | {"ms_ssim": "MS-SSIM ↑"} | FEATURES
+METRICS = AS_THEY_ARE | measures_of_aligned(AS_THEY_ARE)
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales: Wang et al., 2003
 SSIM_WINDOW = 11  # pixels
 BATCH = 8  # pairs
@@ -36,6 +37,7 @@ class GeneratedBatch:
     numbers: Sequence[int]
     sources: tf.Tensor
     targets: tf.Tensor
+    aligned: tf.Tensor | None  # with --align: targets that are moved to where they belong
     generated: tf.Tensor
 
 
@@ -44,12 +46,20 @@ def generate_batches(
 ) -> Iterator[GeneratedBatch]:
     """Translate some pairs of a split, a batch at a time."""
 
-    def read_batch(batch: Sequence[int]) -> tuple[Sequence[int], tf.Tensor, tf.Tensor]:
-        return batch, *load_examples(split, batch, trained.options, trained.found)
+    options = trained.options
+    as_they_are = replace(options, align=False)
+
+    def read_batch(batch: Sequence[int]) -> tuple:
+        sources, targets = load_examples(split, batch, as_they_are, trained.found)
+        aligned = None
+        if options.align:
+            _, aligned = load_examples(split, batch, options, trained.found)
+        return batch, sources, targets, aligned
 
     batches = [numbers[begin : begin + BATCH] for begin in range(0, len(numbers), BATCH)]
-    for batch, sources, targets in map_ahead(read_batch, batches, 4):
-        yield GeneratedBatch(batch, sources, targets, generate(trained.generator, sources))
+    for batch, sources, targets, aligned in map_ahead(read_batch, batches, 4):
+        generated = generate(trained.generator, sources)
+        yield GeneratedBatch(batch, sources, targets, aligned, generated)
 
 
 # --- Pair by pair ---------------------------------------------------------------------------------
@@ -81,6 +91,9 @@ def measure_pairs(trained: TrainedRun, split: CheckedSplit) -> list[dict]:
     rows, count, feature_network = [], len(split), open_feature_network(trained)
     for batch in generate_batches(trained, split, range(count)):
         values = measure_all(batch.targets, batch.generated, feature_network)
+        if batch.aligned is not None:
+            aligned = measure_all(batch.aligned, batch.generated, feature_network)
+            values |= {f"{ALIGNED}{metric}": column for metric, column in aligned.items()}
         table = {metric: column.numpy() for metric, column in values.items()}
         for index, k in enumerate(batch.numbers):
             row = {metric: float(column[index]) for metric, column in table.items()}

@@ -31,6 +31,7 @@ from pix2pix.options.advice import (
 )
 from pix2pix.options.found import Found
 from pix2pix.options.train import DATASETS, Inspect, Train, dataset_name
+from pix2pix.pairs.alignment import describe_misfit, find_misfit
 from pix2pix.pairs.groups import BY_FOLDER, suggest_groups
 from pix2pix.pairs.pair_table import refuse_existing, write_table
 from pix2pix.pairs.splits import CheckedSplit, Split
@@ -40,9 +41,16 @@ from pix2pix.pictures.panels import draw_panel
 from pix2pix.pictures.picture_files import ARRAY_SUFFIXES
 from pix2pix.pictures.pixels import Kind, describe_channels, shown_parts
 from pix2pix.pictures.sides import LabelClass
-from pix2pix.preparation import check_layout, check_options, check_splits, settle, some_pictures
+from pix2pix.preparation import (
+    PICTURES_ASKED,
+    check_layout,
+    check_options,
+    check_splits,
+    settle,
+    some_pictures,
+)
 from pix2pix.talk.errors import UsageError, UserError, on_one_line, shorten
-from pix2pix.talk.files import replace_when_complete
+from pix2pix.talk.files import map_ahead, replace_when_complete
 from pix2pix.talk.lines import say_row
 from pix2pix.talk.notebook import live_output
 
@@ -53,6 +61,7 @@ HINTS_AT_LABELS = {
     "source": "try --recipe vivid",
     "target": "--labels target takes it for one",
 }
+MOVE_THEM = "--align moves targets to where their sources say, in inspect and train"
 ROWS = 3  # pairs on the contact sheet, at most
 
 
@@ -79,7 +88,10 @@ def inspect_dataset(options: Train) -> Path:
     say_row("Direction", describe_direction(pairs.pairs[0].files, options, found))
     warn_of_resizing(pairs.sizes, pairs.resized, options)
     say_groups(splits)
-    say_findings({name: measured[name].list_measures(splits[name]) for name in splits}, options)
+    is_shifted = say_misfit_of_all(pairs, options)
+    say_findings(
+        {name: measured[name].list_measures(splits[name]) for name in splits}, options, is_shifted
+    )
     sheet = options.run_folder.with_name(f"{options.run_folder.name}-inspect.png")
     sheet.parent.mkdir(parents=True, exist_ok=True)
     draw_panel(sheet, contact_sheet(pairs, options, found))
@@ -151,13 +163,29 @@ def say_groups(splits: dict[str, CheckedSplit]) -> None:
         say_row("", f'a patient or building, hold out whole ones: --group "{group}"')
 
 
-def say_findings(measures: dict[str, list[PairMeasures]], options: Train) -> None:
-    """Print what may spoil a training, or that there is nothing of the kind."""
+def say_misfit_of_all(pairs: CheckedSplit, options: Train) -> bool:
+    """Print how all targets are out of place alike, and tell whether they are."""
+    if TASKS[options.task].from_photos:
+        return False
+    misfit = find_misfit(map_ahead(pairs.read, pairs.spread(PICTURES_ASKED), count=4))
+    size, _ = pairs.sizes.most_common(1)[0]
+    common = describe_misfit(misfit, size)
+    if common:
+        say_row("Shifted", f"all targets alike: {common}")
+    return bool(common)
+
+
+def say_findings(measures: dict[str, list[PairMeasures]], options: Train, is_shifted: bool) -> None:
+    """Print what may spoil a training, or that there is nothing of the kind; all targets may be
+    shifted alike already."""
     unit = TASKS[options.task].unit
     findings = list(describe_findings(measures, unit))
     for label, text in findings:
         say_row(label, text)
-    if not findings:
+    is_shifted = is_shifted or any(label == "Shifted" for label, _ in findings)
+    if is_shifted and not options.align:
+        say_row("Hint", MOVE_THEM)
+    if not findings and not is_shifted:
         say_row("Checked", f"no {unit} look shifted, of one colour, or repeated outside train")
     is_chosen = options.direction or options.source_dir or options.dataset in DATASETS
     if not is_chosen and looks_turned_round(measures["train"]):

@@ -13,21 +13,24 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from pix2pix.pictures.pixels import LUMA
+from pix2pix.pairs.alignment import (
+    GREY_SIDE,
+    SMALLEST_SHARE,
+    SMALLEST_SHIFT,
+    STAGES,
+    correlate,
+    describe_shift,
+    find_peaks,
+    step_sizes,
+    to_small_grey,
+)
 
-GREY_SIDE = 128  # all is measured on grey pictures of this height and width
 THUMBNAIL_SIDE = 24
 FLAT = 0.01  # standard deviation of a grey picture, from 0 to 1, that is of one colour
 ALIKE = 0.98  # correlation of the thumbnails of repeated pictures
 PAIRS_AT_ONCE = 64  # are compared with all training pairs
 
-SEARCHED = GREY_SIDE // 8  # shifts up to here are looked for, in every direction
-WHITENED = 0.7  # 1 lets all frequencies count alike; 0, as much as they are strong
-BLUR = 0.7  # pixels, of the peaks that mean shifts
-PEAK_RADIUS = 2  # pixels; what lies further away is another peak
-CERTAIN = 1.6  # how many times as high as all others a peak must be
-SMALLEST_SHIFT = 2  # pixels of a picture, that are told
-SMALLEST_SHARE = 1 / 64  # of the height or width, likewise
+CERTAIN = 10.0  # deviations from chance: so well a target must fit its source where it is shifted
 
 EVEN = 2 / 255  # by which neighbours may differ within an area of one colour
 LEVELS, LEVELS_OF_DRAWINGS = 128, 8  # of grey; and how many of them a label map or drawing has
@@ -77,36 +80,7 @@ def measure_side(grey: np.ndarray, steps: np.ndarray) -> SideMeasures:
     return SideMeasures(thumbnail, bool(grey.std() < FLAT), measure_evenness(grey, steps))
 
 
-def to_small_grey(pixels: np.ndarray) -> np.ndarray:
-    """Bring a picture of any size, type and number of channels to a small grey one, from 0 to 1."""
-    every = [max(1, length // (2 * GREY_SIDE)) for length in pixels.shape[:2]]
-    pixels = pixels[:: every[0], :: every[1]]
-    low, high = 0.0, 255.0
-    if pixels.dtype != np.uint8:  # nobody knows how much of 16 bits a camera fills
-        pixels = np.nan_to_num(pixels, posinf=0, neginf=0)
-        low, high = float(pixels.min()), float(pixels.max())
-    weights = np.resize(LUMA, pixels.shape[2])  # none alike in a row, so colours differ in grey
-    weights = (weights / weights.sum()).astype(np.float32)
-    grey = Image.fromarray(pixels.astype(np.float32) @ weights)
-    side = (GREY_SIDE, GREY_SIDE)
-    small = grey.resize(side, Image.Resampling.BILINEAR, reducing_gap=1)  # a gap is quicker
-    return (np.asarray(small) - low) / max(high - low, 1e-9)
-
-
-def step_sizes(grey: np.ndarray) -> np.ndarray:
-    """Return how much each pixel differs from the one above and the one to the left: [2, …]."""
-    steps = np.zeros((2, *grey.shape), np.float32)
-    np.abs(grey[1:] - grey[:-1], out=steps[0, 1:])
-    np.abs(grey[:, 1:] - grey[:, :-1], out=steps[1, :, 1:])
-    return steps
-
-
 # --- Shifted --------------------------------------------------------------------------------------
-
-HANN = np.hanning(GREY_SIDE + 2)[1:-1].astype(np.float32)
-FADE = np.outer(HANN, HANN)  # towards the borders, which are no edges
-FREQUENCIES = np.hypot(np.fft.fftfreq(GREY_SIDE)[:, None], np.fft.rfftfreq(GREY_SIDE))
-SMOOTHING = np.exp(-2 * (np.pi * BLUR * FREQUENCIES) ** 2).astype(np.float32)
 
 
 def find_shift(
@@ -114,29 +88,12 @@ def find_shift(
 ) -> tuple[float, float]:
     """Find how far the target lies below and right of the source, in pixels of a picture of `size`.
 
-    Return zeros where that is little or not certain. Edges are compared by phase correlation,
-    those across and those along apart, as a label map and a photo have little else in common."""
-    spectra = [np.fft.rfft2(edges_of(steps)) for steps in (source_steps, target_steps)]
-    product = (np.conj(spectra[0]) * spectra[1]).sum(axis=0)
-    product *= SMOOTHING / (np.abs(product) ** WHITENED + 1e-9)
-    correlation = np.fft.irfft2(product, (GREY_SIDE, GREY_SIDE))
-    nearby = np.arange(-SEARCHED, SEARCHED + 1)  # negative shifts are at the end, as indices are
-    correlation = correlation[np.ix_(nearby, nearby)]
-
-    down, right = np.unravel_index(correlation.argmax(), correlation.shape)
-    distance = np.hypot(nearby[:, None] - nearby[down], nearby - nearby[right])
-    second = max(0, correlation[distance > PEAK_RADIUS].max())
-    is_certain = correlation[down, right] > CERTAIN * second
-    height, width = size
-    shift = float(nearby[down] * height / GREY_SIDE), float(nearby[right] * width / GREY_SIDE)
-    is_large = math.hypot(*shift) > max(SMALLEST_SHIFT, SMALLEST_SHARE * max(size))
-    return shift if is_certain and is_large else (0.0, 0.0)
-
-
-def edges_of(steps: np.ndarray) -> np.ndarray:
-    """Turn steps between pixels into edges of like strength that fade towards the borders."""
-    edges = np.sqrt(steps)
-    return (edges - edges.mean(axis=(1, 2), keepdims=True)) * FADE
+    Return zeros where that is little or not certain."""
+    length, _, evidence, likely = STAGES[0]
+    fits = correlate(source_steps, target_steps, length)
+    ((down, right),) = find_peaks(fits, evidence, likely) * size / GREY_SIDE
+    is_large = math.hypot(down, right) > max(SMALLEST_SHIFT, SMALLEST_SHARE * max(size))
+    return (float(down), float(right)) if fits.max() > CERTAIN and is_large else (0.0, 0.0)
 
 
 # --- Repeated -------------------------------------------------------------------------------------
@@ -237,7 +194,8 @@ def describe_findings(
         shifted = [pair for pair in pairs if any(pair.shift)]
         if shifted:
             worst = max(shifted, key=lambda pair: math.hypot(*pair.shift))
-            text = f"worst {worst.title} {describe_shift(worst.shift)}"
+            by = f"by {math.hypot(*worst.shift):.0f} pixels"
+            text = f"worst {worst.title} {by} (target {describe_shift(worst.shift)})"
             yield "Shifted", f"{len(shifted):,} of {len(pairs):,} {name} {unit}, {text}"
     for name in [split for split in measures if split != "train"]:
         repeated = find_repeated(measures["train"], measures[name])
@@ -249,16 +207,6 @@ def describe_findings(
     for name, pairs in measures.items():
         yield from describe_flat(pairs, name)
         yield from describe_blanks(pairs, name)
-
-
-def describe_shift(shift: tuple[float, float]) -> str:
-    """Say where the target lies: `by 9 pixels (target 8 down, 4 left)`."""
-    (down, right), ways = (round(step) for step in shift), []
-    if down:
-        ways.append(f"{abs(down)} {'down' if down > 0 else 'up'}")
-    if right:
-        ways.append(f"{abs(right)} {'right' if right > 0 else 'left'}")
-    return f"by {math.hypot(*shift):.0f} pixels (target {', '.join(ways)})"
 
 
 def describe_flat(pairs: Sequence[PairMeasures], name: str) -> Iterator[tuple[str, str]]:
