@@ -63,7 +63,6 @@ from pix2pix.networks import (
     build_class_discriminator,
     critic,
     devices,
-    find_weights,
     with_fast_layers,
 )
 from pix2pix.options import (
@@ -79,14 +78,15 @@ from pix2pix.pairs import (
     Split,
     augment,
     choose_shown,
+    choose_window,
     find_pairs,
     move_to_source,
     synthetic_splits,
 )
+from pix2pix.pictures import PHOTOS, Side, ignored
 from pix2pix.pictures.label_maps import one_channel_per_class, snap_to_classes
 from pix2pix.pictures.panels import draw_panel
 from pix2pix.pictures.pixels import resize, shown_parts, to_values
-from pix2pix.pictures.sides import Side
 from pix2pix.preparation import (
     check_options,
     in_order,
@@ -163,19 +163,14 @@ def size_for_jitter(size: tuple[int, int], options: Train) -> tuple[int, int]:
     return round(height * scale), round(width * scale)
 
 
-def bytes_for_jitter(split: CheckedSplit, options: Train) -> float:
-    """Estimate how much memory all pictures of a split take at the size that jitter cuts from."""
-    areas = [math.prod(size_for_jitter(size, options)) * n for size, n in split.sizes.items()]
-    depths = [sum(kind.nbytes for kind in kinds) * n for kinds, n in split.kinds.items()]
-    return len(split) * sum(areas) / split.sizes.total() * sum(depths) / split.kinds.total()
-
-
 def concatenate_pair(pictures: list[np.ndarray], options: Train, found: Found) -> np.ndarray:
     """Lay the pictures of a pair channel upon channel, with values from -1 to 1.
 
     All that happens to the pair from here on happens to both."""
-    values = map(to_values, pictures, *stored_sides(options, found))
-    return np.concatenate(list(values), axis=-1)
+    values = list(map(to_values, pictures, *stored_sides(options, found)))
+    if options.ignore:  # behind the others, a mask of what does not count in the target
+        values[-1] = np.where(pictures[-1], np.float32(np.nan), values[-1])
+    return np.concatenate(values, axis=-1)
 
 
 def separate_pair(
@@ -183,20 +178,22 @@ def separate_pair(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Divide the pictures of a pair into source and target; some tasks draw from the seed."""
     channels = [found.source_channels, found.target_channels]
-    return task_of(options, found.direction).separate(concatenated, channels, seed)
+    source, target = task_of(options, found.direction).separate(concatenated, channels, seed)
+    return (ignored.fill(source) if options.ignore else source), target
 
 
 def load_pair(split: Split, k: int, options: Train, found: Found) -> list[tuple[np.ndarray, Side]]:
-    """Load the pictures of pair k in one size, each with its side; label maps in exact colours."""
+    """Load the pictures of pair k in one size, each with its side, label maps in exact colours;
+    with --ignore, a mask of what does not count in the target behind them."""
     pair, pictures = [], split.read(k)
     _, sides = stored_sides(options, found)
     for pixels, side in zip(pictures, sides, strict=True):
         pixels = snap_to_classes(pixels, side.classes)
         pair.append((resize(pixels, pictures[-1].shape[:2], side=side), side))
-    if options.align:  # not in the paper
-        (source, _), (target, side) = pair
-        pair[-1] = move_to_source(source, target, side, found.misfit), side
-    return pair
+    if options.ignore:
+        mask = ignored.find_ignored(options.ignore, split.file_of(k, -1), pictures[-1])
+        pair.append((mask, PHOTOS))
+    return move_to_source(pair, found.misfit) if options.align else pair
 
 
 def load_for_jitter(split: Split, k: int, options: Train, found: Found) -> list[np.ndarray]:
@@ -232,6 +229,9 @@ def jitter(
     pair = augment(concatenated, counts, sides, options.augment, augmenting)
     height, width = options.picture_size
     down, right, mirrored = tf.unstack(tf.random.stateless_uniform([3], seed))
+    if options.windows == "informative":  # not in the paper
+        drawing = tf.random.experimental.stateless_fold_in(seed, 3)
+        down, right = choose_window(pair[..., -counts[-1] :], options.picture_size, drawing)
     top_count, left_count = tf.unstack(tf.shape(pair)[:2] - [height, width] + 1)
     top = tf.cast(down * tf.cast(top_count, tf.float32), tf.int32)
     left = tf.cast(right * tf.cast(left_count, tf.float32), tf.int32)
@@ -253,11 +253,12 @@ def batches(
     """Return the batches of all steps from `first_step` on, as a pure function of (seed, step).
 
     Example number k is pair k mod n of a permutation that is new in every epoch, so a run that
-    goes on sees what it would have seen without the stop, and nothing about the iterator has to be
-    saved. Each worker makes its share of every batch, a part for each of its devices, in order."""
+    goes on sees what it would have seen, and nothing about the iterator has to be saved. Each
+    worker makes its share of every batch, a part for each of its devices, in order."""
     count, share = len(split), options.batch_size // shard.num_input_pipelines
     channels = sum(stored_sides(options, found)[0])
-    kept = None if bytes_for_jitter(split, options) <= CACHE_BYTES else 0  # all pictures, or none
+    needed = split.bytes_at(partial(size_for_jitter, options=options))
+    kept = None if needed <= CACHE_BYTES else 0  # all pictures in memory, or none
 
     @lru_cache(kept)
     def load_pictures(k: int) -> list[np.ndarray]:
@@ -529,6 +530,8 @@ def compute_losses(
 ) -> dict[str, tf.Tensor]:
     """Let networks of a training judge real and generated pictures; return all losses, by name."""
     options, kind = training.options, DISCRIMINATORS[training.found.discriminator]
+    if options.ignore:
+        target, generated = ignored.leave_out(target, generated)
     loss = kind.loss or GAN_LOSSES[options.gan_loss]
     l1_weight = kind.l1_weight if options.l1_weight == "auto" else options.l1_weight
     real_logits = networks["discriminator"]([source, target], training=True)
@@ -812,8 +815,6 @@ def train_steps(training: Training, split: CheckedSplit, watch: Watch) -> int:
 def train_as_told(options: Train) -> RunFolder:
     """Train up to step `options.steps`, from wherever the run stopped."""
     check_options(options)
-    if options.critic == "features":
-        find_weights()  # only a training needs them
     folder, strategy = options.run_folder, devices.choose_strategy(options.batch_size)
     with devices.training_in(folder, strategy):
         splits, found = prepare(options, find_splits)

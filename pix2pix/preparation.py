@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from pix2pix.networks.imagenet_features import can_see
+from pix2pix.networks.imagenet_features import can_see, find_weights
 from pix2pix.options.advice import (
     refuse_broken,
     refuse_single_pictures,
@@ -37,6 +37,8 @@ from pix2pix.pairs.augment import check_augment
 from pix2pix.pairs.file_pairs import FilePair, FoundPairs
 from pix2pix.pairs.splits import CheckedSplit, Pair, Split, mix
 from pix2pix.pairs.tasks import TASKS, Task
+from pix2pix.pictures.georeference import read_no_data
+from pix2pix.pictures.ignored import ALPHA, NODATA, find_ignored, has_no_data
 from pix2pix.pictures.label_maps import are_among, find_classes, read_classes
 from pix2pix.pictures.pixels import Kind, find_ranges, kind_of
 from pix2pix.pictures.sides import Side
@@ -97,8 +99,13 @@ def choose_order(options: Train) -> tuple[int, ...]:
 
 def in_order(by_split: Mapping[str, FoundPairs], options: Train) -> dict[str, Split]:
     """Turn the pairs that were found into splits, which know in what order to read a pair."""
-    order = choose_order(options)
-    return {name: Split(each.pairs, order, each.problems) for name, each in by_split.items()}
+    order, splits = choose_order(options), {}
+    for name, each in by_split.items():
+        pairs = each.pairs
+        if options.ignore == NODATA:
+            pairs = [replace(pair, may_lack_numbers=True) for pair in pairs]
+        splits[name] = Split(pairs, order, each.problems)
+    return splits
 
 
 # --- Checking every pair --------------------------------------------------------------------------
@@ -117,6 +124,8 @@ def check_pair(split: Split, k: int, options: Train) -> CheckedPair | UserError:
     try:
         pictures = split.read(k)
         check_large_enough(pictures[-1], split.pairs[k], options)
+        if options.ignore:
+            find_ignored(options.ignore, split.file_of(k, -1), pictures[-1])
     except UserError as error:
         return error
     size = pictures[-1].shape[:2]
@@ -181,6 +190,16 @@ def some_pictures(split: CheckedSplit, index: int) -> Iterator[np.ndarray]:
         yield pictures[index]
 
 
+def counted_pixels(split: CheckedSplit, index: int, options: Train) -> Iterator[np.ndarray]:
+    """Read some pictures of a split as rows of pixels, without those that mean no data."""
+    numbers = split.spread(PICTURES_ASKED)
+    for k, pictures in zip(numbers, map_ahead(split.read, numbers, count=4), strict=True):
+        pixels = pictures[index]
+        if options.ignore == NODATA:
+            pixels = pixels[~has_no_data(pixels, read_no_data(split.file_of(k, index)))][None]
+        yield pixels
+
+
 def find_sides(split: CheckedSplit, options: Train) -> list[Side]:
     """Find out what the pictures of a split mean: which colours are classes, and which numbers
     are black and white."""
@@ -193,7 +212,7 @@ def find_sides(split: CheckedSplit, options: Train) -> list[Side]:
         side = with_older_classes(side, older[index])
         bits = max(kinds[index].bits for kinds in split.kinds)
         words = options.range or (("auto",) if bits == 32 and from_photos else ())
-        sides.append(with_ranges(side, some(), words, title, bits))
+        sides.append(with_ranges(side, counted_pixels(split, index, options), words, title, bits))
     return sides
 
 
@@ -281,6 +300,8 @@ def conclude(options: Train, kinds: Iterable[tuple[Kind, ...]], sides: Sequence[
         [settle_kind(*each) for each in zip(by_side, sides, strict=True)]
     )
     source_side, target_side = task.settle_sides(sides)
+    if options.ignore == ALPHA and target.channels == 4:  # what it says is in the mask
+        target = Kind(3, target.bits)
     target_channels = options.target_channels or target.channels
     check_augment(options.augment, sides)
     check_critic(options, target_channels, target_side)
@@ -322,6 +343,8 @@ def prepare(
 ) -> tuple[dict[str, CheckedSplit], Found]:
     """Find and check the splits of a dataset, and mix pairs of the older run of --from into the
     training ones if --keep-old wants some. Return the sound pairs, and what they decide."""
+    if options.critic == "features":
+        find_weights()  # only a training needs them
     splits, older = find_splits(options), None
     if options.keep_old:
         of_older = older_options(options)

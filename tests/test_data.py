@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,11 @@ from conftest import settled
 
 import image_to_image_translation as script
 from pix2pix import preparation
+from pix2pix.command_line import parse
+from pix2pix.options.checks import check_train
 from pix2pix.options.found import Found
 from pix2pix.options.train import Train
+from pix2pix.pairs.augment import choose_window
 from pix2pix.pairs.file_pairs import FilePair
 from pix2pix.pairs.splits import CheckedSplit, Split
 from pix2pix.pairs.synthetic import draw_facade
@@ -57,7 +61,7 @@ def loaded(small, pair_folder):
 def test_pairs_in_memory_and_pairs_read_on_the_fly_are_the_same(loaded, monkeypatch, options):
     side = 40 if "crop" in options else 36
     config, found, split = loaded(steps=14, **options)
-    nbytes = script.bytes_for_jitter(split, config)
+    nbytes = split.bytes_at(partial(script.size_for_jitter, options=config))
     assert nbytes == side * 2 * side * 3 * 6
 
     def drawn(limit: float) -> tuple[list, int]:
@@ -267,3 +271,58 @@ def test_previews_are_not_jittered(small, pair_folder):
     assert sources.shape == targets.shape == (2, 32, 32, 3)
     expected = script.fit_to_size(split.read(1)[0], (32, 32), config, PHOTOS)
     np.testing.assert_array_equal(to_pixels(sources[1]), expected)
+
+
+# --- Windows --------------------------------------------------------------------------------------
+
+
+def places_of_windows(target: np.ndarray, count: int = 300) -> np.ndarray:
+    """Where windows of 32×32 are cut out of a target: rows and columns of their corners."""
+    shares = [choose_window(tf.constant(target), (32, 32), [5, draw]) for draw in range(count)]
+    places = np.array(target.shape[:2]) - 32 + 1
+    return (np.array(shares) * places).astype(int)
+
+
+def test_informative_windows_are_where_something_is():
+    rng = np.random.default_rng(0)
+    target = np.zeros((200, 260, 3), np.float32)
+    target[120:160, 40:90] = rng.uniform(-1, 1, (40, 50, 3))
+    corners = places_of_windows(target)
+    assert (corners >= 0).all()
+    assert (corners <= np.array([168, 228])).all()
+    rows, columns = corners.T
+    overlaps = (rows > 120 - 32) & (rows < 160) & (columns > 40 - 32) & (columns < 90)
+    assert overlaps.mean() > 0.7
+    assert not overlaps.all()  # sometimes elsewhere, too
+    assert len(np.unique(corners, axis=0)) > 200
+    ignored = np.where(target != 0, np.float32(np.nan), target)
+    rows, columns = places_of_windows(ignored).T
+    overlaps = (rows > 120 - 32) & (rows < 160) & (columns > 40 - 32) & (columns < 90)
+    assert overlaps.mean() < 0.5  # what does not count is nothing
+
+
+def test_windows_of_even_pictures_are_everywhere():
+    target = np.zeros((64, 96, 1), np.float32)
+    rows, columns = places_of_windows(target, 600).T
+    assert (rows.min(), columns.min()) == (0, 0)
+    assert rows.max() >= 31
+    assert columns.max() >= 62
+    assert abs(rows.mean() - 16) < 3
+    assert abs(columns.mean() - 32) < 4
+    assert (places_of_windows(target[:32, :32], 5) == 0).all()
+
+
+def test_informative_windows_are_a_function_of_seed_and_step(loaded):
+    config, found, split = loaded(steps=3, crop=True, windows="informative")
+    shard = tf.distribute.InputContext()
+    first, again = (list(script.batches(split, config, found, 0, shard)) for _ in range(2))
+    (later,) = script.batches(split, config, found, 2, shard)
+    for ours, theirs in zip(first[2] + later, again[2] + again[2], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_crop_informative_is_one_flag():
+    _, options = parse(["train", "synthetic", "--crop", "informative", "--steps", "7"])
+    assert (options.crop, options.windows, options.steps) == (True, "informative", 7)
+    with pytest.raises(UsageError, match="--windows informative needs --crop"):
+        check_train(Train(dataset="synthetic", windows="informative"))

@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +139,8 @@ def test_the_memory_that_pictures_would_take_is_known(tmp_path, options):
     split = script.find_splits(config)["train"]
     checked = preparation.check_split(split, "train", config)
     pictures = script.load_for_jitter(checked, 0, config, settled(config))
-    assert script.bytes_for_jitter(checked, config) == sum(picture.nbytes for picture in pictures)
+    needed = checked.bytes_at(partial(script.size_for_jitter, options=config))
+    assert needed == sum(picture.nbytes for picture in pictures)
 
 
 def test_pairs_keep_their_numbers_whatever_is_broken_before_them(small, tmp_path):

@@ -257,6 +257,7 @@ def test_every_documented_command_parses(command, tmp_path, monkeypatch, capsys)
         "brightfield",
         "depth",
         "cells",
+        "masks",
     ):
         (tmp_path / folder).mkdir()
     arguments = shlex.split(re.split(r" {2,}|`|\)", command)[0], comments=True)[2:]

@@ -5,4 +5,3 @@ from pix2pix.networks.class_discriminator import build_class_discriminator
 from pix2pix.networks.fast_layers import with_fast_layers
 from pix2pix.networks.fused_adam import build_adam
 from pix2pix.networks.gan_losses import CLASS_LOSS, OTHER_GAN_LOSSES, GanLoss
-from pix2pix.networks.imagenet_features import find_weights

@@ -11,7 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pix2pix.options.train import DATASETS, Train, flag, is_path, types_of
-from pix2pix.pictures.sides import LARGEST
+from pix2pix.pictures.sides import LARGEST, parse_colour
 from pix2pix.talk.errors import UsageError, shorten
 
 MOST = 10**12  # that a whole number may be: products of two still fit into 64 bits
@@ -113,6 +113,16 @@ def check_data(options: Train) -> None:
         )
         has_files = options.dataset != "synthetic"
         require(has_files, options, "group", "left out with made-up pairs, which have no files")
+    if options.ignore is not None:
+        known = names_what_to_ignore(options.ignore)
+        require(known, options, "ignore", "alpha, nodata, a colour or an existing folder")
+        has_files = options.dataset != "synthetic"
+        require(has_files, options, "ignore", "left out with made-up pairs, which have no files")
+
+
+def names_what_to_ignore(rule: str) -> bool:
+    """Tell whether --ignore is a word, a colour or a folder."""
+    return rule in ("alpha", "nodata") or os.path.isdir(rule) or parse_colour(rule) is not None
 
 
 def names_group(group: str) -> bool:
@@ -155,6 +165,8 @@ def check_sizes(options: Train) -> None:
     depths = (None, *range(2, options.possible_halvings + 1))
     rule = "at least 2 and at most how often the image size can be halved"
     require(options.depth in depths, options, "depth", rule)
+    if options.windows == "informative" and not (options.crop and options.jitter):
+        raise UsageError("--windows informative needs --crop, which cuts windows, and jitter.")
     require(options.scale > 1, options, "scale", "at least 2 and divide the image size")
 
 

@@ -138,9 +138,16 @@ class PictureOptions(Options):
     """How pictures of another shape get there: stretched, or cut to the shape around the middle."""
     crop: Told[bool] = False
     """Cut pictures to the image size at full resolution instead of resizing them."""
+    windows: Told[Literal["anywhere", "informative"]] = "anywhere"
+    """With --crop: where windows are cut. informative: the more often, the more there is in the
+    target, for pictures that are empty for the most part."""
     align: SameRun[bool] = False
     """Move what each target shows to where the edges of its source say that it belongs: for pairs
     that do not quite fit."""
+    ignore: Told[Unset[str]] = None
+    """What does not count in targets: alpha, where they are transparent; nodata, where their files
+    say so or numbers are missing; a colour, like black or ff00ff; a folder of masks, bright there.
+    """
     jitter: Told[bool] = True
     """Enlarge and cut at random; without it, the whole picture (with --crop, its middle)."""
     flip: Told[bool] = True

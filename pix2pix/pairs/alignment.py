@@ -210,12 +210,13 @@ def field_of(misfit: Misfit) -> np.ndarray:
 
 
 def move_to_source(
-    source: np.ndarray, target: np.ndarray, side: Side, misfit: Misfit | None
-) -> np.ndarray:
-    """Move what a target shows to where its source says that it belongs, given what is known to be
-    out of place in all pairs alike."""
-    field = field_of(misfit or NO_MISFIT)
-    return move(target, find_field([shrink(source, target)], field), side)
+    pair: Sequence[tuple[np.ndarray, Side]], misfit: Misfit | None
+) -> list[tuple[np.ndarray, Side]]:
+    """Move what a target shows, and what comes behind it, to where its source says that it belongs,
+    given what is known to be out of place in all pairs alike."""
+    (source, _), (target, _), *_ = pair
+    field = find_field([shrink(source, target)], field_of(misfit or NO_MISFIT))
+    return [pair[0], *((move(pixels, field, side), side) for pixels, side in pair[1:])]
 
 
 def move(picture: np.ndarray, field: np.ndarray, side: Side = PHOTOS) -> np.ndarray:

@@ -11,6 +11,8 @@ from pix2pix.talk.errors import UsageError
 WARPS = ("rotate", "scale")
 LARGEST_TURN = math.radians(10)
 LARGEST_SCALE = 1.2
+CELLS = 8  # of a window, from its top to its bottom and from its left to its right
+LEAST_OFTEN = 0.02  # of the mean: so often a window is cut where there is nothing
 BRIGHTER, MORE_CONTRAST, MORE_COLOUR = 0.2, 0.2, 0.3  # at most; values go from -1 to 1
 
 
@@ -35,7 +37,9 @@ def augment(
         if set(names) & set(WARPS):
             picture = warp(picture, turn, scale, "NEAREST" if side.classes else "BILINEAR")
         if "colour" in names and not side.classes:
-            picture = recolour(picture, *colours)
+            is_missing = tf.math.is_nan(picture)  # with --ignore: what does not count
+            recoloured = recolour(tf.where(is_missing, 0.0, picture), *colours)
+            picture = tf.where(is_missing, picture, recoloured)
         pictures.append(picture)
     return tf.concat(pictures, axis=-1)
 
@@ -51,6 +55,36 @@ def check_augment(names: Sequence[str], sides: Sequence[Side]) -> None:
             "--augment colour is not for label maps as sources: nothing in them would tell the "
             "colours of the target. Leave colour out."
         )
+
+
+def choose_window(
+    target: tf.Tensor, size: tuple[int, int], seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Draw where a window of (height, width) is cut out of a larger target: the more often, the
+    more the target changes in there. Return how far down and right, in shares of all places."""
+    cell = [length // CELLS for length in size]
+    content = tf.nn.avg_pool2d(content_of(target, cell), CELLS, 1, "VALID")[0, ..., 0]
+    least = LEAST_OFTEN * tf.reduce_mean(content) + 1e-9
+    ends = tf.cumsum(tf.reshape(tf.maximum(content, least), [-1]))
+    at, down, right = tf.unstack(tf.random.stateless_uniform([3], seed))
+    index = tf.searchsorted(ends, [at * ends[-1]], side="right")[0]
+    columns = tf.shape(content)[1]
+    corner = tf.cast([index // columns, index % columns], tf.float32) + [down, right]
+    places = tf.cast(tf.shape(target)[:2] - size + 1, tf.float32)
+    shares = corner * tf.cast(cell, tf.float32) / places
+    return tf.unstack(tf.clip_by_value(shares, 0.0, 1 - 1e-6))
+
+
+def content_of(target: tf.Tensor, cell: list[int]) -> tf.Tensor:
+    """Return how much the pixels of a target differ within each cell, [1, rows, columns, 1], less
+    where some do not count."""
+    counts = tf.cast(tf.math.is_finite(target), tf.float32)[None]
+    values = tf.where(counts > 0, target[None], 0.0)
+    mean, square, share = (
+        tf.nn.avg_pool2d(each, cell, cell, "VALID") for each in (values, values**2, counts)
+    )
+    deviation = tf.sqrt(tf.maximum(square - mean**2, 0.0))
+    return tf.reduce_mean(deviation * share, axis=-1, keepdims=True)
 
 
 def warp(picture: tf.Tensor, turn: tf.Tensor, scale: tf.Tensor, interpolation: str) -> tf.Tensor:

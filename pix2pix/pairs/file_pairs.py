@@ -28,6 +28,7 @@ class FilePair:
     path: str  # of the first file, below the folder of the split or of pairs.csv
     group: str = ""  # that it belongs to, if --group or pairs.csv says so
     weight: float = 1.0  # how often it is drawn, next to the others
+    may_lack_numbers: bool = False  # with --ignore nodata: NaN is no error
 
     @cached_property
     def name(self) -> str:
@@ -41,7 +42,7 @@ class FilePair:
 
     def read(self) -> list[np.ndarray]:
         """Read the pictures A and B, or the photo alone."""
-        return read_pair(self.files, self.side_by_side)
+        return read_pair(self.files, self.side_by_side, may_lack_numbers=self.may_lack_numbers)
 
     def describe(self) -> list[Side]:
         """Say what A and B, or the photo alone, are made of, as far as the files tell."""
@@ -53,7 +54,10 @@ class FilePair:
                 names = list(map(str, folders))
             if len(set(names)) < len(names):  # all in one folder, as pairs.csv allows
                 names = [f"source {number}" for number in range(1, len(names) + 1)]
-            counts = [read_whole(file).shape[2] for file in self.files[:-1]]
+            wholes = [
+                read_whole(file, may_lack_numbers=self.may_lack_numbers) for file in self.files[:-1]
+            ]
+            counts = [whole.shape[2] for whole in wholes]
             sides = [Side(measured=True, parts=tuple(map(Part, names, counts))), sides[-1]]
         return sides * 2 if self.side_by_side else sides
 
@@ -93,11 +97,16 @@ def check_is_file(path: Path) -> None:
     raise UserError(f"{path}: is {what}")
 
 
-def read_pair(files: Files, side_by_side: bool, max_pixels: int = MAX_PIXELS) -> list[np.ndarray]:
+def read_pair(
+    files: Files,
+    side_by_side: bool,
+    max_pixels: int = MAX_PIXELS,
+    may_lack_numbers: bool = False,
+) -> list[np.ndarray]:
     """Read A and B, or the photo alone if there is only one, as [height, width, channels].
 
     All files but the last make A together, channel upon channel."""
-    pictures = [read_whole(file, max_pixels) for file in files]
+    pictures = [read_whole(file, max_pixels, may_lack_numbers) for file in files]
     height, width = pictures[-1].shape[:2]
     if side_by_side:
         if width % 2:
@@ -114,10 +123,12 @@ def read_pair(files: Files, side_by_side: bool, max_pixels: int = MAX_PIXELS) ->
     return pictures
 
 
-def read_whole(file: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_whole(
+    file: Path, max_pixels: int = MAX_PIXELS, may_lack_numbers: bool = False
+) -> np.ndarray:
     """Read a picture of a pair; transparency that is none is left away."""
     check_is_file(file)
-    return drop_needless_alpha(read_picture(file, max_pixels), file)
+    return drop_needless_alpha(read_picture(file, max_pixels, may_lack_numbers), file)
 
 
 def drop_needless_alpha(pixels: np.ndarray, file: Path) -> np.ndarray:

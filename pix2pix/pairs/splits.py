@@ -1,10 +1,12 @@
 """The splits of a dataset: its pairs in order, before and after they were checked."""
 
 import hashlib
+import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -70,6 +72,10 @@ class Split:
         pictures = self.pairs[k].read()
         return [pictures[index] for index in self.order]
 
+    def file_of(self, k: int, index: int) -> Path:
+        """Return the file that the source (0) or target (-1) of pair k is in, or the photo."""
+        return self.pairs[k].files[0 if self.order[index] == 0 else -1]
+
     def describe(self) -> list[Side]:
         """Say what the files of source and target, or of the photo, are made of."""
         sides = self.pairs[0].describe()
@@ -99,6 +105,12 @@ class CheckedSplit(Split):
         offset = tf.random.stateless_uniform([], seed, dtype=tf.float64)
         at = (tf.cast(k, tf.float64) + offset) * (ends[-1] / len(self))
         return tf.searchsorted(ends, [at], side="right", out_type=tf.int64)[0]
+
+    def bytes_at(self, size_of: Callable[[tuple[int, int]], tuple[int, int]]) -> float:
+        """Estimate how much memory all pictures take at the sizes to which they are brought."""
+        areas = [math.prod(size_of(size)) * count for size, count in self.sizes.items()]
+        depths = [sum(kind.nbytes for kind in kinds) * n for kinds, n in self.kinds.items()]
+        return len(self) * sum(areas) / self.sizes.total() * sum(depths) / self.kinds.total()
 
     @property
     def own_pairs(self) -> Sequence[Pair]:

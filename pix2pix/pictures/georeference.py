@@ -8,7 +8,8 @@ from pix2pix.pictures.tiff_files import STARTS
 from pix2pix.pictures.tiff_pages import orientation_of, read_pages
 
 PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, GEO_KEYS, GEO_NUMBERS = 33550, 33922, 34264, 34735, 34736
-GEO_TEXTS = (34737, 42113)  # those of keys, and what stands for no data
+NO_DATA = 42113
+GEO_TEXTS = (34737, NO_DATA)  # those of keys, and what stands for no data
 GEO_LENGTHS = {PIXEL_SCALE: 3, TIE_POINTS: 6, TRANSFORMATION: 16}  # or, of points, a multiple
 PIXEL_IS_POINT = [1025, 0, 1, 2]  # one of the keys
 TEXT, SHORT, DOUBLE = 2, 3, 12  # types of values
@@ -36,6 +37,18 @@ def read_geo_tags(original: Path, size: tuple[int, int]) -> list[tuple]:
     for tag, values in numbers.items():
         geo_tags.append((tag, SHORT if tag == GEO_KEYS else DOUBLE, len(values), values, True))
     return geo_tags
+
+
+def read_no_data(path: Path) -> float | None:
+    """Read the number that stands for no data in a GeoTIFF; None if there is none."""
+    with path.open("rb") as file:
+        if file.read(4) not in STARTS:
+            return None
+        text = read_pages(file)[0].tags.valueof(NO_DATA)
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return None
 
 
 def scale_places(places: dict[int, list], down: float, across: float) -> dict[int, list]:

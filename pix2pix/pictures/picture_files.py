@@ -44,18 +44,22 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 # --- Reading --------------------------------------------------------------------------------------
 
 
-def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_picture(
+    path: Path, max_pixels: int = MAX_PIXELS, may_lack_numbers: bool = False
+) -> np.ndarray:
     """Read a picture from a file as `decode_picture` does."""
     try:
         with path.open("rb") as file:
-            return decode_picture(file, max_pixels)
+            return decode_picture(file, max_pixels, may_lack_numbers)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except OSError as error:
         raise UserError(f"{path}: not a readable picture ({first_line(error)})") from error
 
 
-def decode_picture(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_picture(
+    file: BinaryIO, max_pixels: int = MAX_PIXELS, may_lack_numbers: bool = False
+) -> np.ndarray:
     """Decode a picture the right way up, [height, width, channels], of at most so many pixels.
 
     Colours have 1 to 4 channels of 8 or 16 bits; palettes, CMYK and the like become RGB.
@@ -71,7 +75,7 @@ def decode_picture(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         start = file.read(8)
         decoders = [decode for begin, decode in DECODERS.items() if start.startswith(begin)]
         decode = decoders[0] if decoders else decode_with_pillow
-        pixels = take_numbers(decode(file))
+        pixels = take_numbers(decode(file), may_lack_numbers)
         if pixels.ndim == 2:
             pixels = pixels[..., None]
         if pixels.ndim != 3 or not pixels.size:
@@ -124,8 +128,9 @@ def holds_measurements(path: Path) -> bool:
     return False
 
 
-def take_numbers(array: np.ndarray) -> np.ndarray:
-    """Keep whole numbers of 8 and 16 bits without sign; turn all others into float32."""
+def take_numbers(array: np.ndarray, may_lack_numbers: bool) -> np.ndarray:
+    """Keep whole numbers of 8 and 16 bits without sign; turn all others into float32, of which some
+    may be NaN if that is allowed."""
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{array.dtype} is no kind of numbers for pixels")
     native = array.dtype.newbyteorder("=")
@@ -133,8 +138,11 @@ def take_numbers(array: np.ndarray) -> np.ndarray:
         return array.astype(native, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found just below
         numbers = array.astype(np.float32, copy=False)
+    if may_lack_numbers and not np.isinf(numbers).any():
+        return numbers
     if not np.isfinite(numbers).all():
-        raise ValueError("some numbers are infinite or not a number; replace them")
+        way_out = "replace them, or train with --ignore nodata where they are NaN"
+        raise ValueError(f"some numbers are infinite or not a number; {way_out}")
     return numbers
 
 

@@ -207,11 +207,22 @@ def describe_channels(channels: int) -> str:
     return CHANNEL_NAMES.get(channels, f"{channels} channels")
 
 
+def stripe(values: np.ndarray) -> np.ndarray:
+    """Return values [..., height, width, channels] with stripes where they are missing."""
+    values = np.asarray(values)
+    missing = np.isnan(values)
+    if not missing.any():
+        return values
+    row, column = np.indices(values.shape[-3:-1])
+    stripes = np.where((row + column) // 4 % 2, 0.6, 0.2).astype(values.dtype)
+    return np.where(missing, stripes[..., None], values)
+
+
 def shown_channels(values: tf.Tensor, side: Side) -> tf.Tensor:
     """Return the channels of values [..., channels] that can be looked at.
 
     Of measured channels the first three are shown as red, green and blue; two as red and green."""
-    channels = values.shape[-1]
+    values, channels = stripe(values), values.shape[-1]
     if channels in (1, 3) or (channels == 4 and not side.measured):
         return values
     black = np.full((*values.shape[:-1], 3), -1, np.float32)

@@ -4,8 +4,11 @@ Loads nothing that takes time, as the options stand on it.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+from PIL import ImageColor
 
 MOST_CLASSES = 256  # of a file; each is a channel of the networks
 MOST_NUMBER = 2**16  # of a class, in pictures of one channel
@@ -53,6 +56,16 @@ FACADE_CLASSES = {
     "shop": (174, 0, 0),
 }
 JPEG_NOISE = 16  # levels by which the archive's colours differ from these
+
+
+def parse_colour(text: str) -> tuple[int, int, int] | None:
+    """Return the colour that a word or hexadecimal number names: black, ff00ff; None if it is no
+    colour."""
+    for name in (text, f"#{text}"):
+        with suppress(ValueError):
+            red, green, blue, *_ = ImageColor.getrgb(name)
+            return red, green, blue
+    return None
 
 
 def to_hex(colour: Iterable[int]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from pix2pix.networks.imagenet_features import feature_distance
+from pix2pix.pictures.ignored import leave_out
 from pix2pix.runs.symptoms import PICTURE_MEASURES, measure_pictures
 from pix2pix.runs.tables import add_row, begin_table, read_columns
 from pix2pix.talk.files import map_ahead
@@ -23,6 +24,7 @@ SHOWN = ""  # before the measures of the network that previews show and generato
 PICTURES = 8  # looked at for symptoms, at most
 VALIDATION_TIME = 0.03  # of the training, at most
 PAIRS_IN_A_STEP = 4  # that can be measured in the time of a step, or more: docs/MEASURED.md
+SSIM_WINDOW = 11  # pixels
 LEAST_SQUARED_ERROR = 1e-10  # so that the PSNR of equal pictures is 100, not infinite
 
 
@@ -33,19 +35,30 @@ def measure(
     """Measure how near each generated picture of a batch is to its target, also in what a network
     sees in both, if there is one.
 
-    Pictures have values from -1 to 1, and are compared as values from 0 to 1."""
+    Pictures have values from -1 to 1, and are compared as values from 0 to 1. Where the target is
+    NaN, they are not compared: in SSIM, no window that such a pixel is in."""
+    counts = tf.cast(tf.math.is_finite(target), tf.float32)
+    target, generated = leave_out(target, generated)
     ours, theirs = (target + 1) / 2, (generated + 1) / 2
     error = ours - theirs
-    squared = tf.maximum(tf.reduce_mean(error**2, [1, 2, 3]), LEAST_SQUARED_ERROR)
+    squared = tf.maximum(mean_where(error**2, counts), LEAST_SQUARED_ERROR)
+    in_windows = tf.image.ssim(ours, theirs, 1.0, return_index_map=True)[..., None]
+    left_out = tf.nn.max_pool2d(1 - counts[..., :1], SSIM_WINDOW, 1, "VALID")
     measured = {
-        "l1": tf.reduce_mean(tf.abs(error), [1, 2, 3]),
+        "l1": mean_where(tf.abs(error), counts),
         "psnr": -10 * tf.experimental.numpy.log10(squared),
-        "ssim": tf.image.ssim(ours, theirs, 1.0),
+        "ssim": mean_where(in_windows, 1 - left_out),
     }
     if feature_network:
         features = feature_network(target), feature_network(generated)
         measured["features"] = feature_distance(*features)
     return measured
+
+
+def mean_where(values: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    """Return the mean of the values of each picture of a batch, [pictures, …], that count (1)."""
+    axes = list(range(1, len(values.shape)))
+    return tf.math.divide_no_nan(tf.reduce_sum(values * counts, axes), tf.reduce_sum(counts, axes))
 
 
 def pairs_in_time(pairs_between: int, networks: int) -> int:
@@ -120,8 +133,9 @@ class Validation:
                     for name, value in values.items():
                         sums[prefix + of_target + name] += float(value[0])
                 if len(pictures) < PICTURES and prefix == SHOWN:
-                    targets.append(by_prefix[""][0])
-                    pictures.append(generated[0])
+                    target, generated = leave_out(by_prefix[""][0], generated[0])
+                    targets.append(target)
+                    pictures.append(generated)
         means = {name: total / self.count for name, total in sums.items()}
         means |= measure_pictures(np.stack(targets), np.stack(pictures))
         add_row(self.table, step, list(means.values()))

@@ -38,6 +38,12 @@ def draw(number: int, down: int = 0, right: int = 0, turn: float = 0.0) -> list[
     return [picture[MARGIN:-MARGIN, MARGIN:-MARGIN] for picture in (labels, photo)]
 
 
+def moved_to(source: np.ndarray, target: np.ndarray, side: Side = PHOTOS) -> np.ndarray:
+    """A target, moved to where its source says that it belongs."""
+    _, (moved, _) = move_to_source([(source, PHOTOS), (target, side)], None)
+    return moved
+
+
 def inner(picture: np.ndarray) -> np.ndarray:
     """The middle of a picture, where nothing has come in from beyond the border."""
     return picture[24:-24, 24:-24].astype(float)
@@ -49,7 +55,7 @@ def test_a_target_is_moved_to_where_its_source_says(down, right):
     for number in range(6):
         _, true = draw(number)
         source, target = draw(number, down, right)
-        moved = move_to_source(source, target, PHOTOS, None)
+        moved = moved_to(source, target)
         assert (moved.shape, moved.dtype) == (target.shape, target.dtype)
         before.append(np.abs(inner(target) - inner(true)).mean())
         after.append(np.abs(inner(moved) - inner(true)).mean())
@@ -65,9 +71,7 @@ def test_a_target_that_is_turned_is_turned_back():
         _, true = draw(number)
         source, target = draw(number, turn=2)
         before.append(np.abs(inner(target) - inner(true)).mean())
-        after.append(
-            np.abs(inner(move_to_source(source, target, PHOTOS, None)) - inner(true)).mean()
-        )
+        after.append(np.abs(inner(moved_to(source, target)) - inner(true)).mean())
     assert np.median(after) < 0.7 * np.median(before)
 
 
@@ -110,9 +114,9 @@ def test_a_misfit_in_words():
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 def test_any_type_is_moved_alike(dtype):
     source, target = draw(2, down=7)
-    expected = move_to_source(source, target, PHOTOS, None)
+    expected = moved_to(source, target)
     factor = dtype(257 if dtype == np.uint16 else 1)
-    moved = move_to_source(source, target.astype(dtype) * factor, PHOTOS, None)
+    moved = moved_to(source, target.astype(dtype) * factor)
     assert moved.dtype == dtype
     assert np.abs(moved / factor - expected).max() <= 2
 
@@ -120,7 +124,7 @@ def test_any_type_is_moved_alike(dtype):
 def test_label_maps_keep_their_colours():
     labels, photo = draw(1, right=5)
     classes = find_classes([labels])
-    moved = move_to_source(photo, labels, Side(classes=classes), None)
+    moved = moved_to(photo, labels, Side(classes=classes))
     assert {tuple(colour) for colour in moved.reshape(-1, 3)} <= {
         tuple(colour) for colour in labels.reshape(-1, 3)
     }

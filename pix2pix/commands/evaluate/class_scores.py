@@ -10,6 +10,7 @@ import tensorflow as tf
 from pix2pix.commands.evaluate.metrics import generate_batches
 from pix2pix.commands.open_run import TrainedRun
 from pix2pix.pairs.splits import CheckedSplit
+from pix2pix.pictures.ignored import fill
 from pix2pix.pictures.label_maps import classify
 from pix2pix.pictures.pixels import to_pixels
 from pix2pix.pictures.sides import LabelClass
@@ -33,8 +34,9 @@ def target_scores(trained: TrainedRun, split: CheckedSplit) -> dict[str, object]
 
 def count_readings(true: tf.Tensor, read: tf.Tensor, classes: Classes) -> np.ndarray:
     """Count how many pixels of each true class are of which in other label maps: [true, read]."""
-    count = len(classes)
-    pairs = class_indices(true, classes) * count + class_indices(read, classes)
+    count, counts = len(classes), np.isfinite(true).all(axis=-1).ravel()
+    pairs = class_indices(fill(true), classes) * count + class_indices(read, classes)
+    pairs = pairs[counts]
     return np.bincount(pairs, minlength=count**2).reshape(count, count)
 
 

@@ -17,6 +17,7 @@ from pix2pix.commands.evaluate.class_scores import count_readings, label_scores
 from pix2pix.commands.evaluate.metrics import generate_batches
 from pix2pix.commands.open_run import TrainedRun, open_run
 from pix2pix.pairs.splits import CheckedSplit, Split
+from pix2pix.pictures.ignored import leave_out
 from pix2pix.pictures.label_maps import find_classes
 from pix2pix.pictures.sides import LabelClass
 from pix2pix.preparation import PICTURES_ASKED
@@ -65,7 +66,8 @@ def judge_scores(
     count = len(judge.classes)
     confusion = {name: np.zeros((count, count), int) for name in ("generated", "real")}
     for batch in generate_batches(trained, split, range(len(split))):
-        for name, photos in (("generated", batch.generated), ("real", batch.targets)):
+        real, generated = leave_out(batch.targets, batch.generated)
+        for name, photos in (("generated", generated), ("real", real)):
             read = generate(judge.trained.generator, photos)
             confusion[name] += count_readings(batch.sources, read, judge.classes)
         say_for_now("Asking the judge")

@@ -14,7 +14,15 @@ from image_to_image_translation import generate, load_examples
 from pix2pix.commands.open_run import TrainedRun
 from pix2pix.networks.imagenet_features import build_feature_network, can_see, installed_weights
 from pix2pix.pairs.splits import CheckedSplit
-from pix2pix.runs.validation import ALIGNED, FEATURES, MEASURES, measure, measures_of_aligned
+from pix2pix.pictures.ignored import leave_out
+from pix2pix.runs.validation import (
+    ALIGNED,
+    FEATURES,
+    MEASURES,
+    SSIM_WINDOW,
+    measure,
+    measures_of_aligned,
+)
 from pix2pix.talk.errors import UserError, first_line
 from pix2pix.talk.files import map_ahead
 from pix2pix.talk.lines import say_for_now
@@ -23,7 +31,6 @@ from pix2pix.talk.progress import say_progress
 AS_THEY_ARE = MEASURES | {"ms_ssim": "MS-SSIM ↑"} | FEATURES
 METRICS = AS_THEY_ARE | measures_of_aligned(AS_THEY_ARE)
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales: Wang et al., 2003
-SSIM_WINDOW = 11  # pixels
 BATCH = 8  # pairs
 RESAMPLES = 2_000  # of the groups
 FEWEST_GROUPS = 10  # of fewer, the interval would be far too narrow
@@ -73,8 +80,8 @@ def measure_all(
     scales = int(math.log2(min(target.shape[1:3]) / SSIM_WINDOW)) + 1  # that the window fits in
     used = MS_SSIM_WEIGHTS[:scales]
     weights = [weight / sum(used) for weight in used]
-    pictures = ((target + 1) / 2, (generated + 1) / 2)
-    in_scales = tf.image.ssim_multiscale(*pictures, 1.0, weights)
+    filled, generated = leave_out(target, generated)
+    in_scales = tf.image.ssim_multiscale((filled + 1) / 2, (generated + 1) / 2, 1.0, weights)
     return measure(target, generated, feature_network) | {"ms_ssim": in_scales}
 
 
@@ -94,6 +101,10 @@ def measure_pairs(trained: TrainedRun, split: CheckedSplit) -> list[dict]:
         if batch.aligned is not None:
             aligned = measure_all(batch.aligned, batch.generated, feature_network)
             values |= {f"{ALIGNED}{metric}": column for metric, column in aligned.items()}
+        if trained.options.ignore:  # MS-SSIM has no windows to leave out
+            values = {
+                metric: column for metric, column in values.items() if "ms_ssim" not in metric
+            }
         table = {metric: column.numpy() for metric, column in values.items()}
         for index, k in enumerate(batch.numbers):
             row = {metric: float(column[index]) for metric, column in table.items()}
@@ -147,10 +158,12 @@ def feature_scores(
     inception: keras.Model, trained: TrainedRun, split: CheckedSplit
 ) -> dict[str, float]:
     """Measure FID and KID of the generated pictures of a split against the real ones."""
-    real, generated = [], []
+    real: list[np.ndarray] = []
+    generated: list[np.ndarray] = []
     for batch in generate_batches(trained, split, range(len(split))):
-        real.append(features_of(batch.targets, inception))
-        generated.append(features_of(batch.generated, inception))
+        pictures = leave_out(batch.targets, batch.generated)
+        for features, each in zip((real, generated), pictures, strict=True):
+            features.append(features_of(each, inception))
         say_for_now(f"FID and KID: {BATCH * len(real):,} pairs")
     sets = np.concatenate(real), np.concatenate(generated)
     return {"fid": frechet_distance(*sets), "kid": kernel_distance(*sets)}

@@ -62,6 +62,7 @@ HINTS_AT_LABELS = {
     "target": "--labels target takes it for one",
 }
 MOVE_THEM = "--align moves targets to where their sources say, in inspect and train"
+LEAVE_OUT = "--ignore and a colour, like black, leaves such areas out of all losses and measures"
 ROWS = 3  # pairs on the contact sheet, at most
 
 
@@ -77,8 +78,7 @@ def inspect_dataset(options: Train) -> Path:
     unchecked = find_splits(options)
     measured = {name: MeasuredSplit(**vars(split)) for name, split in unchecked.items()}
     splits = check_splits(measured, options)
-    problems = say_contents(splits, TASKS[options.task].unit)
-    pairs = splits["train"]
+    problems, pairs = say_contents(splits, TASKS[options.task].unit), splits["train"]
     if not pairs.pairs:
         refuse_broken(splits, options)
 
@@ -88,10 +88,8 @@ def inspect_dataset(options: Train) -> Path:
     say_row("Direction", describe_direction(pairs.pairs[0].files, options, found))
     warn_of_resizing(pairs.sizes, pairs.resized, options)
     say_groups(splits)
-    is_shifted = say_misfit_of_all(pairs, options)
-    say_findings(
-        {name: measured[name].list_measures(splits[name]) for name in splits}, options, is_shifted
-    )
+    measures = {name: measured[name].list_measures(splits[name]) for name in splits}
+    say_findings(measures, options, is_shifted=say_misfit_of_all(pairs, options))
     sheet = options.run_folder.with_name(f"{options.run_folder.name}-inspect.png")
     sheet.parent.mkdir(parents=True, exist_ok=True)
     draw_panel(sheet, contact_sheet(pairs, options, found))
@@ -185,6 +183,8 @@ def say_findings(measures: dict[str, list[PairMeasures]], options: Train, is_shi
     is_shifted = is_shifted or any(label == "Shifted" for label, _ in findings)
     if is_shifted and not options.align:
         say_row("Hint", MOVE_THEM)
+    if any(label == "Blank" for label, _ in findings) and not options.ignore:
+        say_row("Hint", LEAVE_OUT)
     if not findings and not is_shifted:
         say_row("Checked", f"no {unit} look shifted, of one colour, or repeated outside train")
     is_chosen = options.direction or options.source_dir or options.dataset in DATASETS

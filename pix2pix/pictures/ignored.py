@@ -1,0 +1,96 @@
+"""Parts of a target that do not count: black wedges, no-data, what is transparent or masked.
+
+On the way to a training they are a mask beside the pictures of a pair; in values they are NaN, as
+what is missing is elsewhere. No loss and no measure sees them: both pictures that are compared are
+made alike there.
+"""
+
+import glob
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from pix2pix.pictures.georeference import read_no_data
+from pix2pix.pictures.picture_files import read_picture
+from pix2pix.pictures.pixels import convert_channels, resize
+from pix2pix.pictures.sides import parse_colour
+from pix2pix.talk.errors import UserError
+
+ALPHA, NODATA = "alpha", "nodata"
+MASKED = 255  # in a mask; what counts is 0, and what has come near a masked pixel is between
+NEARLY = 8  # levels of 255, by which a picture that was saved with loss differs from a colour
+
+
+def find_ignored(rule: str, file: Path, pixels: np.ndarray) -> np.ndarray:
+    """Find what does not count in a target, by --ignore; return a mask [height, width, 1]."""
+    if rule == ALPHA:
+        ignored = is_transparent(pixels)
+    elif rule == NODATA:
+        ignored = has_no_data(pixels, read_no_data(file))
+    elif Path(rule).is_dir():
+        ignored = read_mask(Path(rule), file, pixels.shape[:2])
+    else:
+        ignored = has_colour(pixels, parse_colour(rule))
+    return np.where(ignored, MASKED, 0).astype(np.uint8)[..., None]
+
+
+def read_mask(folder: Path, file: Path, size: tuple[int, int]) -> np.ndarray:
+    """Read which part of a picture is masked: what is bright in the file of its name in a folder,
+    or in a folder of its folder's name in there."""
+    for place in (folder / file.parent.name, folder):
+        if paths := [path for path in place.glob(f"{glob.escape(file.stem)}.*") if path.is_file()]:
+            pixels = convert_channels(read_picture(paths[0]), 1)
+            return resize(pixels, size)[..., 0] > np.iinfo(pixels.dtype).max / 2
+    raise UserError(f"{file}: no mask of its name in {folder}, which --ignore names")
+
+
+def has_colour(pixels: np.ndarray, colour: tuple[int, int, int] | None) -> np.ndarray:
+    """Return where a picture has exactly a colour, or, from its border inwards, nearly."""
+    if colour is None:
+        raise UserError("--ignore names neither a colour nor a folder that is there")
+    if pixels.dtype == np.float32:
+        raise UserError("--ignore COLOUR is for pictures of 8 or 16 bits; nodata is for numbers")
+    levels = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1]
+    distance = np.abs(levels / (np.iinfo(pixels.dtype).max / 255) - colour[: levels.shape[2]])
+    is_near = (distance <= NEARLY).all(axis=-1)
+    from_border = [
+        np.flip(np.logical_and.accumulate(np.flip(is_near, axis), axis=axis), axis)
+        if is_last
+        else np.logical_and.accumulate(is_near, axis=axis)
+        for axis in (0, 1)
+        for is_last in (False, True)
+    ]
+    found = np.stack([(distance < 1 / 255).all(axis=-1), *from_border])
+    return np.any(found, axis=0)
+
+
+def is_transparent(pixels: np.ndarray) -> np.ndarray:
+    """Return where a picture is more transparent than not."""
+    if pixels.shape[2] not in (2, 4):
+        return np.zeros(pixels.shape[:2], bool)
+    return pixels[..., -1] < np.iinfo(pixels.dtype).max / 2
+
+
+def has_no_data(pixels: np.ndarray, number: float | None) -> np.ndarray:
+    """Return where a channel has no number, or the one that its file says to mean the same."""
+    missing = np.zeros(pixels.shape, bool)
+    if pixels.dtype == np.float32:
+        missing |= np.isnan(pixels)
+    if number is not None:
+        missing |= pixels == number
+    return np.any(missing, axis=-1)
+
+
+# --- In values ------------------------------------------------------------------------------------
+
+
+def leave_out(target: tf.Tensor, generated: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Make what does not count in a target alike in it and in what was generated."""
+    counts = tf.math.is_finite(target)
+    return tf.where(counts, target, 0.0), tf.where(counts, generated, 0.0)
+
+
+def fill(values: tf.Tensor) -> tf.Tensor:
+    """Return values with grey where they are missing."""
+    return tf.where(tf.math.is_finite(values), values, 0.0)
