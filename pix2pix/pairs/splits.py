@@ -141,7 +141,15 @@ class MixedSplit(CheckedSplit):
     def read(self, k: int) -> list[np.ndarray]:
         """Read the pixels of pair k: source and target, or the photo."""
         pictures = self.pairs[k].read()
-        return [pictures[index] for index in (self.order if k < self.own else self.older_order)]
+        return [pictures[index] for index in self.order_of(k)]
+
+    def file_of(self, k: int, index: int) -> Path:
+        """Return the file that the source (0) or target (-1) of pair k is in, or the photo."""
+        return self.pairs[k].files[0 if self.order_of(k)[index] == 0 else -1]
+
+    def order_of(self, k: int) -> tuple[int, ...]:
+        """Return which pictures of pair k are used, in which order."""
+        return self.order if k < self.own else self.older_order
 
 
 AnySplit = TypeVar("AnySplit", bound=Split)
