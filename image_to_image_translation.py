@@ -187,12 +187,11 @@ def load_pair(split: Split, k: int, options: Train, found: Found) -> list[tuple[
     with --ignore, a mask of what does not count in the target behind them."""
     pair, pictures = [], split.read(k)
     _, sides = stored_sides(options, found)
-    for pixels, side in zip(pictures, sides, strict=True):
+    if options.ignore:
+        pictures[-1:] = ignored.set_apart(options.ignore, split.file_of(k, -1), pictures[-1])
+    for pixels, side in zip(pictures, (*sides, PHOTOS), strict=False):
         pixels = snap_to_classes(pixels, side.classes)
         pair.append((resize(pixels, pictures[-1].shape[:2], side=side), side))
-    if options.ignore:
-        mask = ignored.find_ignored(options.ignore, split.file_of(k, -1), pictures[-1])
-        pair.append((mask, PHOTOS))
     return move_to_source(pair, found.misfit) if options.align else pair
 
 
@@ -257,10 +256,9 @@ def batches(
     worker makes its share of every batch, a part for each of its devices, in order."""
     count, share = len(split), options.batch_size // shard.num_input_pipelines
     channels = sum(stored_sides(options, found)[0])
-    needed = split.bytes_at(partial(size_for_jitter, options=options))
-    kept = None if needed <= CACHE_BYTES else 0  # all pictures in memory, or none
+    fits = split.bytes_at(partial(size_for_jitter, options=options)) <= CACHE_BYTES
 
-    @lru_cache(kept)
+    @lru_cache(None if fits else 0)  # all pictures are kept in memory, or none
     def load_pictures(k: int) -> list[np.ndarray]:
         return load_for_jitter(split, k, options, found)
 

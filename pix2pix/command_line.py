@@ -203,8 +203,10 @@ def parse(arguments: Sequence[str]) -> tuple[str, object]:
     if is_named:
         name = arguments.pop(0)
     kind, program = COMMANDS[name].options, f"{program_name()} {name}"
-    if "--crop informative" in " ".join(arguments):
-        arguments.insert(arguments.index("informative"), "--windows")
+    for place, words in enumerate(pairwise(arguments)):
+        if words == ("--crop", "informative"):
+            arguments.insert(place + 1, "--windows")
+            break
     refuse_other_choices(kind, arguments)
     if not issubclass(kind, Train):
         return name, tyro.cli(kind, args=arguments, prog=program, config=HELP)

@@ -38,10 +38,10 @@ from pix2pix.pairs.file_pairs import FilePair, FoundPairs
 from pix2pix.pairs.splits import CheckedSplit, Pair, Split, mix
 from pix2pix.pairs.tasks import TASKS, Task
 from pix2pix.pictures.georeference import read_no_data
-from pix2pix.pictures.ignored import ALPHA, NODATA, find_ignored, has_no_data
+from pix2pix.pictures.ignored import ALPHA, NODATA, has_no_data, set_apart
 from pix2pix.pictures.label_maps import are_among, find_classes, read_classes
 from pix2pix.pictures.pixels import Kind, find_ranges, kind_of
-from pix2pix.pictures.sides import Side
+from pix2pix.pictures.sides import Misfit, Side
 from pix2pix.runs.checkpoint_files import checkpoints
 from pix2pix.talk.errors import UsageError, UserError
 from pix2pix.talk.files import map_ahead, write_text
@@ -73,6 +73,8 @@ def check_options(options: Train) -> None:
         require(
             not options.align, options, "align", "left out with this --task, which has no pairs"
         )
+        if options.ignore and options.direction == "BtoA":
+            raise UsageError("--ignore is for photos as targets, not with --direction BtoA.")
         require(options.labels in ("none", "auto"), options, "labels", "none with this --task")
         require(options.range != ("each",), options, "range", "auto or LOW HIGH with this --task")
 
@@ -125,7 +127,7 @@ def check_pair(split: Split, k: int, options: Train) -> CheckedPair | UserError:
         pictures = split.read(k)
         check_large_enough(pictures[-1], split.pairs[k], options)
         if options.ignore:
-            find_ignored(options.ignore, split.file_of(k, -1), pictures[-1])
+            set_apart(options.ignore, split.file_of(k, -1), pictures[-1])
     except UserError as error:
         return error
     size = pictures[-1].shape[:2]
@@ -282,10 +284,20 @@ def settle(options: Train, split: CheckedSplit) -> Found:
     found = conclude(options, split.kinds, find_sides(split, options))
     from_photos = TASKS[options.task].from_photos
     shape = None if from_photos else split.pair_shape
-    misfit = None
-    if options.align:
-        misfit = find_misfit(map_ahead(split.read, split.spread(PICTURES_ASKED), count=4))
+    misfit = find_common_misfit(split, options) if options.align else None
     return replace(found, pairs=split.fingerprint_of_all, pair_shape=shape, misfit=misfit)
+
+
+def find_common_misfit(split: CheckedSplit, options: Train) -> Misfit:
+    """Find how all targets of a split are out of place alike."""
+
+    def read(k: int) -> list[np.ndarray]:
+        pictures = split.read(k)
+        if options.ignore:
+            pictures[-1], _ = set_apart(options.ignore, split.file_of(k, -1), pictures[-1])
+        return pictures
+
+    return find_misfit(map_ahead(read, split.spread(PICTURES_ASKED), count=4))
 
 
 def conclude(options: Train, kinds: Iterable[tuple[Kind, ...]], sides: Sequence[Side]) -> Found:
@@ -296,12 +308,13 @@ def conclude(options: Train, kinds: Iterable[tuple[Kind, ...]], sides: Sequence[
     task = task_of(options, direction)
     by_side = list(zip(*kinds, strict=True))
     sides = sides[: len(by_side)]
-    source, target = task.settle_kinds(
-        [settle_kind(*each) for each in zip(by_side, sides, strict=True)]
-    )
+    stored = [settle_kind(*each) for each in zip(by_side, sides, strict=True)]
+    if options.ignore == ALPHA and stored[-1].channels == 4:  # what alpha says is in the mask
+        stored[-1] = Kind(3, stored[-1].bits)
+    source, target = task.settle_kinds(stored)
     source_side, target_side = task.settle_sides(sides)
-    if options.ignore == ALPHA and target.channels == 4:  # what it says is in the mask
-        target = Kind(3, target.bits)
+    if options.ignore == ALPHA and target_side.measured:
+        raise UsageError("--ignore alpha is for colours, not for measurements: nodata, say.")
     target_channels = options.target_channels or target.channels
     check_augment(options.augment, sides)
     check_critic(options, target_channels, target_side)
@@ -361,6 +374,8 @@ def prepare(
         checked["train"] = mix(checked["train"], older_pairs, options.keep_old)
     found, folder = settle(options, checked["train"]), options.run_folder
     if holds_run(folder):
+        if options.align:  # as found on the machine where the run began, to the last bit
+            found = replace(found, misfit=read_run(folder / "config.json").found.misfit)
         refuse_another_run(options, found, folder)
     elif options.from_run:
         refuse_other_networks(options, found)

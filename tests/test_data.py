@@ -285,7 +285,7 @@ def places_of_windows(target: np.ndarray, count: int = 300) -> np.ndarray:
 
 def test_informative_windows_are_where_something_is():
     rng = np.random.default_rng(0)
-    target = np.zeros((200, 260, 3), np.float32)
+    target = np.ones((200, 260, 3), np.float32)
     target[120:160, 40:90] = rng.uniform(-1, 1, (40, 50, 3))
     corners = places_of_windows(target)
     assert (corners >= 0).all()
@@ -295,7 +295,7 @@ def test_informative_windows_are_where_something_is():
     assert overlaps.mean() > 0.7
     assert not overlaps.all()  # sometimes elsewhere, too
     assert len(np.unique(corners, axis=0)) > 200
-    ignored = np.where(target != 0, np.float32(np.nan), target)
+    ignored = np.where(target != 1, np.float32(np.nan), target)
     rows, columns = places_of_windows(ignored).T
     overlaps = (rows > 120 - 32) & (rows < 160) & (columns > 40 - 32) & (columns < 90)
     assert overlaps.mean() < 0.5  # what does not count is nothing
@@ -308,6 +308,7 @@ def test_windows_of_even_pictures_are_everywhere():
     assert rows.max() >= 31
     assert columns.max() >= 62
     assert abs(rows.mean() - 16) < 3
+    assert (rows == 32).mean() < 0.1  # the last place is no more often taken than others
     assert abs(columns.mean() - 32) < 4
     assert (places_of_windows(target[:32, :32], 5) == 0).all()
 
@@ -324,5 +325,7 @@ def test_informative_windows_are_a_function_of_seed_and_step(loaded):
 def test_crop_informative_is_one_flag():
     _, options = parse(["train", "synthetic", "--crop", "informative", "--steps", "7"])
     assert (options.crop, options.windows, options.steps) == (True, "informative", 7)
+    _, options = parse(["train", "--crop", "--dataset", "informative-slides"])
+    assert (options.crop, options.windows) == (True, "anywhere")
     with pytest.raises(UsageError, match="--windows informative needs --crop"):
         check_train(Train(dataset="synthetic", windows="informative"))

@@ -117,7 +117,8 @@ def check_settings(options: Train, found: Found) -> None:
 def prepare_source(pixels: np.ndarray, trained: TrainedRun) -> tf.Tensor:
     """Turn a picture [height, width, channels] into the source that the generator gets of it."""
     found = trained.found
-    return trained.task.prepare(to_values(pixels, found.source_channels, found.source))
+    values = to_values(pixels, found.source_channels, found.source)
+    return trained.task.prepare(np.nan_to_num(values, copy=False))  # with --ignore nodata
 
 
 def set_noise(generator: keras.Model, seed: int, sample: int) -> None:

@@ -71,8 +71,8 @@ def announce(
         say_row("Options", flags)
     if found.misfit:
         size, _ = pairs.sizes.most_common(1)[0]
-        common = describe_misfit(found.misfit, size) or "in place"
-        say_row("Aligned", f"targets, moved to fit their sources; in common they are {common}")
+        common = describe_misfit(found.misfit, size) or "nothing"
+        say_row("Aligned", f"targets are moved to fit their sources; all alike: {common}")
     warn_of_resizing(pairs.sizes, pairs.resized, options)
 
 

@@ -113,6 +113,10 @@ def check_data(options: Train) -> None:
         )
         has_files = options.dataset != "synthetic"
         require(has_files, options, "group", "left out with made-up pairs, which have no files")
+    if options.keep_old and (options.align or options.ignore):
+        raise UsageError(
+            "--keep-old goes with neither --align nor --ignore: old pairs may be unlike."
+        )
     if options.ignore is not None:
         known = names_what_to_ignore(options.ignore)
         require(known, options, "ignore", "alpha, nodata, a colour or an existing folder")

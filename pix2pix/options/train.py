@@ -139,8 +139,8 @@ class PictureOptions(Options):
     crop: Told[bool] = False
     """Cut pictures to the image size at full resolution instead of resizing them."""
     windows: Told[Literal["anywhere", "informative"]] = "anywhere"
-    """With --crop: where windows are cut. informative: the more often, the more there is in the
-    target, for pictures that are empty for the most part."""
+    """With --crop: where windows are cut. informative, also written --crop informative: mostly
+    where targets are not empty."""
     align: SameRun[bool] = False
     """Move what each target shows to where the edges of its source say that it belongs: for pairs
     that do not quite fit."""

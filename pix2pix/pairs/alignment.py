@@ -28,10 +28,19 @@ WHITENED = 0.5  # 1 lets all frequencies count alike; 0, as much as they are str
 BLUR = 0.7  # pixels, of the peaks that mean shifts
 
 TILES = 5  # from the top to the bottom, and from the left to the right; they overlap
-STAGES = [  # pixels of a tile, its least fit, how much that counts, pixels that a shift mostly has
-    (GREY_SIDE, 8.0, 2.0, 5.0),
-    (GREY_SIDE // 2, 6.0, 1.5, 1.2),
-]
+
+
+class Stage(NamedTuple):
+    """How shifts are looked for: in tiles of so many pixels."""
+
+    length: int  # of a tile
+    certain: float  # least fit, in deviations from chance
+    evidence: float  # how much a fit counts against what is likely
+    likely: float  # pixels that a shift mostly has
+
+
+WHOLE = Stage(GREY_SIDE, certain=8.0, evidence=2.0, likely=5.0)
+IN_TILES = Stage(GREY_SIDE // 2, certain=6.0, evidence=1.5, likely=1.2)
 SMALLEST_SHIFT = 2  # pixels of a picture, that are told
 SMALLEST_SHARE = 1 / 64  # of the height or width, likewise
 SMALLEST_TURN, SMALLEST_SCALE = 0.5, 0.01  # degrees, and a share; likewise
@@ -103,16 +112,16 @@ def correlate(source_steps: np.ndarray, target_steps: np.ndarray, length: int) -
     return fits[:, NEARBY][:, :, NEARBY]
 
 
-def find_peaks(fits: np.ndarray, evidence: float, likely: float) -> np.ndarray:
-    """Return the most likely shift, down and right, for each correlation: [windows, 2].
+def find_peaks(fits: np.ndarray, stage: Stage) -> np.ndarray:
+    """Return the most likely shift, down and right, for each tile: [tiles, 2].
 
-    Shifts are about as large as `likely`, which decides where a pattern repeats itself."""
-    weighed = evidence * fits - SQUARED_DISTANCE / (2 * likely**2)
+    How large shifts mostly are decides where a pattern repeats itself."""
+    weighed = stage.evidence * fits - SQUARED_DISTANCE / (2 * stage.likely**2)
     shifts = []
-    for each in weighed:
-        row, column = np.unravel_index(each.argmax(), each.shape)
-        down = NEARBY[row] + vertex(each[:, column], row)
-        right = NEARBY[column] + vertex(each[row], column)
+    for tile in weighed:
+        row, column = np.unravel_index(tile.argmax(), tile.shape)
+        down = NEARBY[row] + vertex(tile[:, column], row)
+        right = NEARBY[column] + vertex(tile[row], column)
         shifts.append((down, right))
     return np.array(shifts, np.float32)
 
@@ -152,12 +161,12 @@ def shrink(source: np.ndarray, target: np.ndarray) -> SmallPair:
 def find_field(pairs: Sequence[SmallPair], field: np.ndarray) -> np.ndarray:
     """Find how far the target of a pair, or those of several alike, are out of place, beginning
     with what is known. Where that is not certain, nothing is added."""
-    for length, certain, evidence, likely in STAGES:
-        each = np.stack([correlate_moved(pair, field, length) for pair in pairs])
-        fits, highest = each.mean(axis=0), each.max(axis=(2, 3)).mean(axis=0)
+    for stage in (WHOLE, IN_TILES):
+        of_pairs = np.stack([correlate_moved(pair, field, stage.length) for pair in pairs])
+        fits, highest = of_pairs.mean(axis=0), of_pairs.max(axis=(2, 3)).mean(axis=0)
         # their sum says more than each alone, whose chance fits have a deviation of 1
-        shifts = find_peaks(fits * math.sqrt(len(pairs)), evidence, likely) / GREY_SIDE
-        are_certain = fits.max(axis=(1, 2)) > np.maximum(TOGETHER * highest, certain)
+        shifts = find_peaks(fits * math.sqrt(len(pairs)), stage) / GREY_SIDE
+        are_certain = fits.max(axis=(1, 2)) > np.maximum(TOGETHER * highest, stage.certain)
         count = math.isqrt(len(shifts))
         field = field + (shifts * are_certain[:, None]).reshape(count, count, 2)
     return field
@@ -174,7 +183,7 @@ def find_misfit(pairs: Iterable[Sequence[np.ndarray]]) -> Misfit:
     small = [shrink(pictures[0], pictures[-1]) for pictures in pairs]
     field = find_field(small, np.zeros((TILES, TILES, 2)))
     plane, *_ = np.linalg.lstsq(PLACES, field.reshape(-1, 2), rcond=None)
-    return tuple(float(f"{number:.4g}") for number in plane.ravel())
+    return tuple(round(float(number), 5) + 0.0 for number in plane.ravel())  # no -0.0
 
 
 def describe_misfit(misfit: Misfit, size: tuple[int, int]) -> str:
@@ -257,5 +266,6 @@ def mesh_of(
                 down, right = nodes[y, x] + (rows[y] + offset[0], columns[x] + offset[1])
                 quad += [float(right), float(down)]
             box = (columns[column], rows[row], columns[column + 1], rows[row + 1])
-            mesh.append((tuple(map(int, box)), tuple(quad)))
+            if box[0] < box[2] and box[1] < box[3]:  # else the picture is smaller than the mesh
+                mesh.append((tuple(map(int, box)), tuple(quad)))
     return mesh

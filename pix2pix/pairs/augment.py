@@ -70,9 +70,7 @@ def choose_window(
     index = tf.searchsorted(ends, [at * ends[-1]], side="right")[0]
     columns = tf.shape(content)[1]
     corner = tf.cast([index // columns, index % columns], tf.float32) + [down, right]
-    places = tf.cast(tf.shape(target)[:2] - size + 1, tf.float32)
-    shares = corner * tf.cast(cell, tf.float32) / places
-    return tf.unstack(tf.clip_by_value(shares, 0.0, 1 - 1e-6))
+    return tf.unstack(corner / tf.cast(tf.shape(content), tf.float32))
 
 
 def content_of(target: tf.Tensor, cell: list[int]) -> tf.Tensor:
@@ -83,6 +81,7 @@ def content_of(target: tf.Tensor, cell: list[int]) -> tf.Tensor:
     mean, square, share = (
         tf.nn.avg_pool2d(each, cell, cell, "VALID") for each in (values, values**2, counts)
     )
+    mean, square = (tf.math.divide_no_nan(each, share) for each in (mean, square))
     deviation = tf.sqrt(tf.maximum(square - mean**2, 0.0))
     return tf.reduce_mean(deviation * share, axis=-1, keepdims=True)
 

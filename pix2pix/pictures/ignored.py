@@ -5,15 +5,14 @@ what is missing is elsewhere. No loss and no measure sees them: both pictures th
 made alike there.
 """
 
-import glob
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from pix2pix.pictures.georeference import read_no_data
-from pix2pix.pictures.picture_files import read_picture
-from pix2pix.pictures.pixels import convert_channels, resize
+from pix2pix.pictures.picture_files import SUFFIXES, read_picture
+from pix2pix.pictures.pixels import resize
 from pix2pix.pictures.sides import parse_colour
 from pix2pix.talk.errors import UserError
 
@@ -22,26 +21,45 @@ MASKED = 255  # in a mask; what counts is 0, and what has come near a masked pix
 NEARLY = 8  # levels of 255, by which a picture that was saved with loss differs from a colour
 
 
+def set_apart(rule: str, file: Path, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find what does not count in a target by --ignore, and even it out, so that it changes nothing
+    when the target is resized or moved: return the target, and a mask [height, width, 1]."""
+    mask = find_ignored(rule, file, pixels)
+    if mask.all():
+        raise UserError(f"{file}: nothing in it counts with --ignore {rule}")
+    if not mask.any():
+        return pixels, mask
+    mean = pixels[mask[..., 0] == 0].mean(axis=0).astype(pixels.dtype)
+    return np.where(mask, mean, pixels), mask
+
+
 def find_ignored(rule: str, file: Path, pixels: np.ndarray) -> np.ndarray:
-    """Find what does not count in a target, by --ignore; return a mask [height, width, 1]."""
+    """Return a mask [height, width, 1] of what does not count in a target."""
     if rule == ALPHA:
-        ignored = is_transparent(pixels)
+        is_ignored = is_transparent(pixels)
     elif rule == NODATA:
-        ignored = has_no_data(pixels, read_no_data(file))
+        is_ignored = has_no_data(pixels, read_no_data(file))
     elif Path(rule).is_dir():
-        ignored = read_mask(Path(rule), file, pixels.shape[:2])
+        is_ignored = read_mask(Path(rule), file, pixels.shape[:2])
     else:
-        ignored = has_colour(pixels, parse_colour(rule))
-    return np.where(ignored, MASKED, 0).astype(np.uint8)[..., None]
+        is_ignored = has_colour(pixels, parse_colour(rule))
+    return np.where(is_ignored, MASKED, 0).astype(np.uint8)[..., None]
 
 
 def read_mask(folder: Path, file: Path, size: tuple[int, int]) -> np.ndarray:
-    """Read which part of a picture is masked: what is bright in the file of its name in a folder,
-    or in a folder of its folder's name in there."""
-    for place in (folder / file.parent.name, folder):
-        if paths := [path for path in place.glob(f"{glob.escape(file.stem)}.*") if path.is_file()]:
-            pixels = convert_channels(read_picture(paths[0]), 1)
-            return resize(pixels, size)[..., 0] > np.iinfo(pixels.dtype).max / 2
+    """Read which part of a picture is masked: what is bright in the picture of its name in a
+    folder, or in one below it that is named like the folders of the picture."""
+    *_, outer, inner = "", "", *file.absolute().parent.parts
+    for place in (folder / outer / inner, folder / outer, folder / inner, folder):
+        paths = [path for path in place.glob("*") if path.stem == file.stem]
+        paths = [path for path in paths if path.suffix.lower() in SUFFIXES]
+        if len(paths) > 1:
+            raise UserError(f"{paths[0]}: one of several masks of {file}; leave one")
+        if paths:
+            pixels = read_picture(paths[0])
+            brightness = pixels[..., : 1 if pixels.shape[2] < 3 else 3].max(axis=-1, keepdims=True)
+            mask = np.where(brightness > brightness.max() / 2, MASKED, 0).astype(np.uint8)
+            return resize(mask, size)[..., 0] > MASKED / 2
     raise UserError(f"{file}: no mask of its name in {folder}, which --ignore names")
 
 
@@ -67,19 +85,19 @@ def has_colour(pixels: np.ndarray, colour: tuple[int, int, int] | None) -> np.nd
 
 def is_transparent(pixels: np.ndarray) -> np.ndarray:
     """Return where a picture is more transparent than not."""
-    if pixels.shape[2] not in (2, 4):
+    if pixels.shape[2] not in (2, 4) or pixels.dtype == np.float32:
         return np.zeros(pixels.shape[:2], bool)
     return pixels[..., -1] < np.iinfo(pixels.dtype).max / 2
 
 
 def has_no_data(pixels: np.ndarray, number: float | None) -> np.ndarray:
-    """Return where a channel has no number, or the one that its file says to mean the same."""
-    missing = np.zeros(pixels.shape, bool)
+    """Return where a channel has no number, or all have the one that means no data in a file."""
+    missing = np.zeros(pixels.shape[:2], bool)
     if pixels.dtype == np.float32:
-        missing |= np.isnan(pixels)
+        missing |= np.isnan(pixels).any(axis=-1)
     if number is not None:
-        missing |= pixels == number
-    return np.any(missing, axis=-1)
+        missing |= (pixels == number).all(axis=-1)
+    return missing
 
 
 # --- In values ------------------------------------------------------------------------------------

@@ -138,11 +138,12 @@ def take_numbers(array: np.ndarray, may_lack_numbers: bool) -> np.ndarray:
         return array.astype(native, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found just below
         numbers = array.astype(np.float32, copy=False)
-    if may_lack_numbers and not np.isinf(numbers).any():
-        return numbers
-    if not np.isfinite(numbers).all():
-        way_out = "replace them, or train with --ignore nodata where they are NaN"
-        raise ValueError(f"some numbers are infinite or not a number; {way_out}")
+    if np.isinf(numbers).any():
+        raise ValueError("some numbers are infinite; replace them")
+    if not may_lack_numbers and np.isnan(numbers).any():
+        raise ValueError(
+            "some numbers are missing (NaN); replace them, or train with --ignore nodata"
+        )
     return numbers
 
 

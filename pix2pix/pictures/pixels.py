@@ -93,6 +93,8 @@ def find_ranges(pictures: Iterable[np.ndarray], each: bool) -> tuple[tuple[float
         pixels = picture.reshape(-1, picture.shape[2])
         samples.append(pixels[:: 1 + len(pixels) // MEASURED_SAMPLE])
     numbers = np.concatenate(samples)
+    if not numbers.size:
+        raise UserError("--range auto and each need numbers, and these pictures have none")
     columns = numbers.T if each else [numbers.ravel()]
     ranges = []
     for column in columns:

@@ -118,16 +118,18 @@ def test_pairs_that_spoil_a_training(small, tmp_path, capsys):
     found = findings_of(options, capsys)
     assert re.fullmatch(
         r"Shifted   [3-8] of 9 train pairs, worst \d.png by [789] pixels \(target [789] down\)",
-        found[0],
+        found[1],
     )
-    assert [line for line in found if "Shifted" not in line] == [
+    assert found[0] == "Shifted   all targets alike: 8 pixels down"
+    assert any("--align moves targets" in line for line in found)
+    assert [line for line in found if "Shifted" not in line and "Hint" not in line] == [
         "Repeated  1 of 1 val pairs are in train too, or almost: 3.png as 3.png",
         "Flat      1 of 9 train sources have one colour only, e.g. white.png",
         "Flat      1 of 9 train targets have one colour only, e.g. white.png",
     ]
 
 
-def test_each_pair_is_read_once_but_for_labels_and_the_sheet(small, tmp_path, monkeypatch):
+def test_each_pair_is_read_once_but_for_labels_shifts_and_the_sheet(small, tmp_path, monkeypatch):
     save_facades(tmp_path / "pairs", "train", range(8))
     read, files = FilePair.read, Counter()
 
@@ -137,7 +139,7 @@ def test_each_pair_is_read_once_but_for_labels_and_the_sheet(small, tmp_path, mo
 
     monkeypatch.setattr(FilePair, "read", read_and_count)
     inspect_dataset(dataclasses.replace(small, dataset=str(tmp_path / "pairs"), holdout=0.0))
-    assert [files[f"{k}.png"] for k in range(8)] == [7, 7, 7, 3, 3, 3, 3, 3]
+    assert [files[f"{k}.png"] for k in range(8)] == [8, 8, 8, 4, 4, 4, 4, 4]
 
 
 @pytest.mark.parametrize("task", ["colorize", "super-resolve", "sketch", "inpaint"])

@@ -98,7 +98,7 @@ def test_fid_and_kid_compare_generated_with_real_pictures(small, tmp_path, monke
 
     def generate_batches(*_):
         for targets, generated in zip(real, made, strict=True):
-            yield GeneratedBatch(range(8), None, targets, generated)
+            yield GeneratedBatch(range(8), None, targets, None, generated)
 
     monkeypatch.setattr(metrics, "generate_batches", generate_batches)
     trained = open_run(make_run(tmp_path / "run", small))

@@ -148,7 +148,7 @@ def shifted(small, tmp_path):
 
 def test_a_training_takes_out_what_is_out_of_place(shifted, capsys):
     run = script.train(shifted)
-    assert "in common they are 6 pixels down" in capsys.readouterr().out
+    assert "all alike: 6 pixels down" in capsys.readouterr().out
     options, found, _ = read_run(run.folder / "config.json")
     assert found.misfit[0] == pytest.approx(6 / 192, abs=0.005)
     columns = read_columns(run.folder / "validation.csv")

@@ -116,7 +116,13 @@ def test_with_a_critic_features_are_measured_and_the_best_is_kept_by_them(
 def test_rows_from_before_a_measure_was_taken_do_not_count(tmp_path):
     table = tmp_path / "validation.csv"
     held = Validation(
-        {}, generate=None, load=None, count=1, table=table, feature_network=keras.Model()
+        {},
+        generate=None,
+        load=None,
+        load_aligned=None,
+        count=1,
+        table=table,
+        feature_network=keras.Model(),
     )
     for rows, is_best in (("1,\n2,0.5\n", True), ("1,\n2,0.5\n3,0.6\n", False)):
         table.write_text(f"step,features\n{rows}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from image_to_image_translation import generate
 from pix2pix.commands.evaluate.class_scores import count_readings, label_scores
@@ -66,9 +67,11 @@ def judge_scores(
     count = len(judge.classes)
     confusion = {name: np.zeros((count, count), int) for name in ("generated", "real")}
     for batch in generate_batches(trained, split, range(len(split))):
+        counts = tf.reduce_all(tf.math.is_finite(batch.targets), axis=-1, keepdims=True)
+        labels = tf.where(counts, batch.sources, np.nan)
         real, generated = leave_out(batch.targets, batch.generated)
         for name, photos in (("generated", generated), ("real", real)):
             read = generate(judge.trained.generator, photos)
-            confusion[name] += count_readings(batch.sources, read, judge.classes)
+            confusion[name] += count_readings(labels, read, judge.classes)
         say_for_now("Asking the judge")
     return {name: label_scores(counts) for name, counts in confusion.items()}

@@ -31,7 +31,7 @@ from pix2pix.options.advice import (
 )
 from pix2pix.options.found import Found
 from pix2pix.options.train import DATASETS, Inspect, Train, dataset_name
-from pix2pix.pairs.alignment import describe_misfit, find_misfit
+from pix2pix.pairs.alignment import describe_misfit
 from pix2pix.pairs.groups import BY_FOLDER, suggest_groups
 from pix2pix.pairs.pair_table import refuse_existing, write_table
 from pix2pix.pairs.splits import CheckedSplit, Split
@@ -42,15 +42,15 @@ from pix2pix.pictures.picture_files import ARRAY_SUFFIXES
 from pix2pix.pictures.pixels import Kind, describe_channels, shown_parts
 from pix2pix.pictures.sides import LabelClass
 from pix2pix.preparation import (
-    PICTURES_ASKED,
     check_layout,
     check_options,
     check_splits,
+    find_common_misfit,
     settle,
     some_pictures,
 )
 from pix2pix.talk.errors import UsageError, UserError, on_one_line, shorten
-from pix2pix.talk.files import map_ahead, replace_when_complete
+from pix2pix.talk.files import replace_when_complete
 from pix2pix.talk.lines import say_row
 from pix2pix.talk.notebook import live_output
 
@@ -89,7 +89,7 @@ def inspect_dataset(options: Train) -> Path:
     warn_of_resizing(pairs.sizes, pairs.resized, options)
     say_groups(splits)
     measures = {name: measured[name].list_measures(splits[name]) for name in splits}
-    say_findings(measures, options, is_shifted=say_misfit_of_all(pairs, options))
+    say_findings(measures, options, say_misfit_of_all(pairs, options, found))
     sheet = options.run_folder.with_name(f"{options.run_folder.name}-inspect.png")
     sheet.parent.mkdir(parents=True, exist_ok=True)
     draw_panel(sheet, contact_sheet(pairs, options, found))
@@ -161,11 +161,11 @@ def say_groups(splits: dict[str, CheckedSplit]) -> None:
         say_row("", f'a patient or building, hold out whole ones: --group "{group}"')
 
 
-def say_misfit_of_all(pairs: CheckedSplit, options: Train) -> bool:
+def say_misfit_of_all(pairs: CheckedSplit, options: Train, found: Found) -> bool:
     """Print how all targets are out of place alike, and tell whether they are."""
     if TASKS[options.task].from_photos:
         return False
-    misfit = find_misfit(map_ahead(pairs.read, pairs.spread(PICTURES_ASKED), count=4))
+    misfit = found.misfit or find_common_misfit(pairs, options)
     size, _ = pairs.sizes.most_common(1)[0]
     common = describe_misfit(misfit, size)
     if common:

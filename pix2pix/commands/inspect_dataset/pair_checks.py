@@ -17,7 +17,7 @@ from pix2pix.pairs.alignment import (
     GREY_SIDE,
     SMALLEST_SHARE,
     SMALLEST_SHIFT,
-    STAGES,
+    WHOLE,
     correlate,
     describe_shift,
     find_peaks,
@@ -89,9 +89,8 @@ def find_shift(
     """Find how far the target lies below and right of the source, in pixels of a picture of `size`.
 
     Return zeros where that is little or not certain."""
-    length, _, evidence, likely = STAGES[0]
-    fits = correlate(source_steps, target_steps, length)
-    ((down, right),) = find_peaks(fits, evidence, likely) * size / GREY_SIDE
+    fits = correlate(source_steps, target_steps, WHOLE.length)
+    ((down, right),) = find_peaks(fits, WHOLE) * size / GREY_SIDE
     is_large = math.hypot(down, right) > max(SMALLEST_SHIFT, SMALLEST_SHARE * max(size))
     return (float(down), float(right)) if fits.max() > CERTAIN and is_large else (0.0, 0.0)
 

@@ -19,6 +19,7 @@ from pix2pix.commands.translate.translator import Canvas, Job, Loaded, Translato
 from pix2pix.commands.translate.video import frame_rate, is_video, read_frames, write_frames
 from pix2pix.options.commands import Translate
 from pix2pix.pairs.file_pairs import check_is_file, read_pair, read_whole, stack_channels
+from pix2pix.pictures.ignored import NODATA
 from pix2pix.pictures.picture_files import SUFFIXES, check_memory, write_picture
 from pix2pix.talk.errors import UsageError, UserError
 from pix2pix.talk.files import FullDiskError, explain_unwritten, map_ahead, replace_when_complete
@@ -214,13 +215,14 @@ class Work:
         """Read a picture, or the source half of a pair, or the pictures that make a source; return
         what is wrong with it if it cannot be translated."""
         files, most = (job.path, *job.partners), self.options.max_pixels
+        may_lack = self.trained.options.ignore == NODATA
         try:
             check_is_file(job.path)
             check_memory(job.path, self.translator.bytes_per_pixel)
             if job.partners:
-                pixels = stack_channels(files, [read_whole(file, most) for file in files])
+                pixels = stack_channels(files, [read_whole(file, most, may_lack) for file in files])
             else:
-                pictures = read_pair(files, self.options.pairs, most)
+                pictures = read_pair(files, self.options.pairs, most, may_lack)
                 pixels = pictures[-1 if self.trained.found.direction == "BtoA" else 0]
         except UserError as error:
             return error
