@@ -18,7 +18,7 @@ from pix2pix.talk.errors import UserError
 
 ALPHA, NODATA = "alpha", "nodata"
 MASKED = 255  # in a mask; what counts is 0, and what has come near a masked pixel is between
-NEARLY = 8  # levels of 255, by which a picture that was saved with loss differs from a colour
+NEARLY = 16  # levels of 255, by which a picture that was saved with loss differs from a colour
 
 
 def set_apart(rule: str, file: Path, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
