@@ -163,10 +163,13 @@ def find_field(pairs: Sequence[SmallPair], field: np.ndarray) -> np.ndarray:
     with what is known. Where that is not certain, nothing is added."""
     for stage in (WHOLE, IN_TILES):
         of_pairs = np.stack([correlate_moved(pair, field, stage.length) for pair in pairs])
-        fits, highest = of_pairs.mean(axis=0), of_pairs.max(axis=(2, 3)).mean(axis=0)
-        # their sum says more than each alone, whose chance fits have a deviation of 1
-        shifts = find_peaks(fits * math.sqrt(len(pairs)), stage) / GREY_SIDE
-        are_certain = fits.max(axis=(1, 2)) > np.maximum(TOGETHER * highest, stage.certain)
+        # what is chance alone has a deviation of 1 in each, and in this sum again
+        fits = of_pairs.sum(axis=0) / math.sqrt(len(pairs))
+        shifts = find_peaks(fits, stage) / GREY_SIDE
+        together = fits.max(axis=(1, 2)) / math.sqrt(len(pairs))
+        by_themselves = of_pairs.max(axis=(2, 3)).mean(axis=0)
+        are_certain = fits.max(axis=(1, 2)) > stage.certain
+        are_certain &= together > TOGETHER * by_themselves
         count = math.isqrt(len(shifts))
         field = field + (shifts * are_certain[:, None]).reshape(count, count, 2)
     return field
