@@ -86,10 +86,11 @@ from pix2pix.pairs import (
 from pix2pix.pictures import PHOTOS, Side, ignored
 from pix2pix.pictures.label_maps import one_channel_per_class, snap_to_classes
 from pix2pix.pictures.panels import draw_panel
-from pix2pix.pictures.pixels import resize, shown_parts, to_values
+from pix2pix.pictures.pixels import in_values, resize, shown_parts
 from pix2pix.preparation import (
     check_options,
     in_order,
+    pair_to_values,
     prepare,
     stored_sides,
     task_of,
@@ -163,22 +164,11 @@ def size_for_jitter(size: tuple[int, int], options: Train) -> tuple[int, int]:
     return round(height * scale), round(width * scale)
 
 
-def concatenate_pair(pictures: list[np.ndarray], options: Train, found: Found) -> np.ndarray:
-    """Lay the pictures of a pair channel upon channel, with values from -1 to 1.
-
-    All that happens to the pair from here on happens to both."""
-    values = list(map(to_values, pictures, *stored_sides(options, found)))
-    if options.ignore:  # behind the others, a mask of what does not count in the target
-        values[-1] = np.where(pictures[-1], np.float32(np.nan), values[-1])
-    return np.concatenate(values, axis=-1)
-
-
-def separate_pair(
-    concatenated: tf.Tensor, options: Train, found: Found, seed: tf.Tensor
+def to_source_and_target(
+    pictures: Sequence[tf.Tensor], options: Train, found: Found, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Divide the pictures of a pair into source and target; some tasks draw from the seed."""
-    channels = [found.source_channels, found.target_channels]
-    source, target = task_of(options, found.direction).separate(concatenated, channels, seed)
+    """Return source and target of a pair, or made of a photo; some tasks draw from the seed."""
+    source, target = task_of(options, found.direction).source_and_target(pictures, seed)
     return (ignored.fill(source) if options.ignore else source), target
 
 
@@ -211,35 +201,39 @@ def load_examples(
     for k in numbers:
         pair = load_pair(split, k, options, found)
         pictures = [fit_to_size(pixels, size, options, side) for pixels, side in pair]
-        concatenated = tf.constant(concatenate_pair(pictures, options, found))
+        values = list(map(tf.constant, pair_to_values(pictures, options, found)))
         seed = [options.seed, split.number_of(k)]
-        source, target = separate_pair(concatenated, options, found, seed)
+        source, target = to_source_and_target(values, options, found, seed)
         sources.append(source)
         targets.append(target)
     return tf.stack(sources), tf.stack(targets)
 
 
 def jitter(
-    concatenated: tf.Tensor, options: Train, found: Found, seed: tf.Tensor
+    pictures: Sequence[tf.Tensor], options: Train, found: Found, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cut source and target out of a larger picture at random, and mirror them at random."""
-    counts, sides = stored_sides(options, found)
-    augmenting = tf.random.experimental.stateless_fold_in(seed, 2)
-    pair = augment(concatenated, counts, sides, options.augment, augmenting)
+    """Cut source and target out of larger pictures at random, and mirror them at random; all that
+    happens to one picture of a pair happens to the other."""
+    if options.augment:  # not in the paper
+        _, sides = stored_sides(options, found)
+        augmenting = tf.random.experimental.stateless_fold_in(seed, 2)
+        pictures = augment(list(map(in_values, pictures)), sides, options.augment, augmenting)
     height, width = options.picture_size
     down, right, mirrored = tf.unstack(tf.random.stateless_uniform([3], seed))
     if options.windows == "informative":  # not in the paper
         drawing = tf.random.experimental.stateless_fold_in(seed, 3)
-        down, right = choose_window(pair[..., -counts[-1] :], options.picture_size, drawing)
-    top_count, left_count = tf.unstack(tf.shape(pair)[:2] - [height, width] + 1)
+        down, right = choose_window(in_values(pictures[-1]), options.picture_size, drawing)
+    top_count, left_count = tf.unstack(tf.shape(pictures[-1])[:2] - [height, width] + 1)
     top = tf.cast(down * tf.cast(top_count, tf.float32), tf.int32)
     left = tf.cast(right * tf.cast(left_count, tf.float32), tf.int32)
-    window = pair[top : top + height, left : left + width]
+    windows = [picture[top : top + height, left : left + width] for picture in pictures]
     if options.flip:
-        window = tf.cond(mirrored < 0.5, lambda: tf.reverse(window, axis=[1]), lambda: window)
-    window = tf.ensure_shape(window, [height, width, concatenated.shape[-1]])
+        mirror = partial(tf.reverse, axis=[1])
+        windows = tf.cond(mirrored < 0.5, lambda: list(map(mirror, windows)), lambda: windows)
+    shapes = [[height, width, picture.shape[-1]] for picture in pictures]
+    values = list(map(in_values, map(tf.ensure_shape, windows, shapes)))
     separating = tf.random.experimental.stateless_fold_in(seed, 1)
-    return separate_pair(window, options, found, separating)
+    return to_source_and_target(values, options, found, separating)
 
 
 def batches(
@@ -251,30 +245,30 @@ def batches(
 ) -> tf.data.Dataset:
     """Return the batches of all steps from `first_step` on, as a pure function of (seed, step).
 
-    Example number k is pair k mod n of a permutation that is new in every epoch, so a run that
-    goes on sees what it would have seen, and nothing about the iterator has to be saved. Each
-    worker makes its share of every batch, a part for each of its devices, in order."""
-    count, share = len(split), options.batch_size // shard.num_input_pipelines
-    channels = sum(stored_sides(options, found)[0])
+    A run that goes on sees what it would have seen, and nothing about the iterator has to be saved.
+    Each worker makes its share of every batch, a part for each of its devices, in order."""
+    share = options.batch_size // shard.num_input_pipelines
+    counts, sides = stored_sides(options, found)
+    as_bytes = split.holds_bytes(sides) and not options.ignore
+    types = [tf.uint8 if as_bytes else tf.float32] * len(counts)
     fits = split.bytes_at(partial(size_for_jitter, options=options)) <= CACHE_BYTES
 
     @lru_cache(None if fits else 0)  # all pictures are kept in memory, or none
     def load_pictures(k: int) -> list[np.ndarray]:
         return load_for_jitter(split, k, options, found)
 
-    def load(k: np.int64) -> np.ndarray:
-        return concatenate_pair(load_pictures(int(k)), options, found)
+    def load(k: np.int64) -> list[np.ndarray]:
+        return pair_to_values(load_pictures(int(k)), options, found, as_bytes)
 
     @tf.autograph.experimental.do_not_convert
     def make_example(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         step, in_batch = index // share, shard.input_pipeline_id * share + index % share
         number = step * options.batch_size + in_batch
-        epoch, position = number // count, number % count
-        k = tf.random.experimental.index_shuffle(position, [options.seed, epoch], count - 1)
-        k = split.weigh(k, [options.seed, epoch])
-        pair = tf.numpy_function(load, [k], tf.float32, stateful=False)
-        seed = tf.stack([tf.constant(options.seed, tf.int64), number])
-        return jitter(tf.ensure_shape(pair, [None, None, channels]), options, found, seed)
+        k = split.choose_pair(number, options.seed)
+        pictures = tf.numpy_function(load, [k], types, stateful=False)
+        for picture, channels in zip(pictures, counts, strict=True):
+            picture.set_shape([None, None, channels])
+        return jitter(pictures, options, found, tf.stack([np.int64(options.seed), number]))
 
     indices = tf.data.Dataset.range(first_step * share, options.steps * share)  # of this worker
     dataset = indices.map(make_example, num_parallel_calls=os.cpu_count())

@@ -40,7 +40,7 @@ from pix2pix.pairs.tasks import TASKS, Task
 from pix2pix.pictures.georeference import read_no_data
 from pix2pix.pictures.ignored import ALPHA, NODATA, has_no_data, set_apart
 from pix2pix.pictures.label_maps import are_among, find_classes, read_classes
-from pix2pix.pictures.pixels import Kind, find_ranges, kind_of
+from pix2pix.pictures.pixels import Kind, convert_channels, find_ranges, kind_of, to_values
 from pix2pix.pictures.sides import Misfit, Side
 from pix2pix.runs.checkpoint_files import checkpoints
 from pix2pix.talk.errors import UsageError, UserError
@@ -406,3 +406,17 @@ def stored_sides(options: Train, found: Found) -> tuple[Sequence[int], Sequence[
     task = task_of(options, found.direction)
     counts = task.stored(found.source_channels, found.target_channels)
     return counts, task.stored(found.source, found.target)
+
+
+def pair_to_values(
+    pictures: Sequence[np.ndarray], options: Train, found: Found, as_bytes: bool = False
+) -> list[np.ndarray]:
+    """Turn the pictures of a pair into values from -1 to 1, each with the channels of its side; or
+    leave colours of 8 bits to `in_values`, which does not keep other threads waiting."""
+    counts, sides = stored_sides(options, found)
+    if as_bytes:
+        return list(map(convert_channels, pictures, counts))
+    values = list(map(to_values, pictures, counts, sides))
+    if options.ignore:  # behind the others, a mask of what does not count in the target
+        values[-1] = np.where(pictures[-1], np.float32(np.nan), values[-1])
+    return values

@@ -138,7 +138,7 @@ def places(config: Train, picture: np.ndarray) -> tuple[set, set, int, list]:
     tops, lefts, mirrored, shapes = set(), set(), 0, set()
     found = settled(config)
     for number in range(200):
-        both = np.concatenate([picture, picture], axis=-1)
+        both = [tf.constant(picture), tf.constant(picture)]
         cut, target = map(np.asarray, script.jitter(both, config, found, [0, number]))
         np.testing.assert_array_equal(cut, target)
         shapes.add(cut.shape)
@@ -188,15 +188,14 @@ def test_with_crop_the_cuts_are_at_full_resolution(small):
     assert loaded_size(dataclasses.replace(config, jitter=False)) == (32, 32)
 
 
-def test_pictures_of_a_pair_are_stacked_with_their_own_channels_and_bits():
+def test_pictures_of_a_pair_have_their_own_channels_and_bits():
     grey, deep = np.full((4, 4, 1), 51, np.uint8), np.full((4, 4, 3), 13107, np.uint16)
     config = Train(source_channels=1, target_channels=4)
     found = settled(config)
-    stacked = script.concatenate_pair([grey, deep], config, found)
-    assert stacked.shape == (4, 4, 5)
-    np.testing.assert_allclose(stacked[0, 0], [-0.6, -0.6, -0.6, -0.6, 1], atol=1e-6)
-    source, target = script.separate_pair(tf.constant(stacked), config, found, [0, 0])
-    assert (source.shape[-1], target.shape[-1]) == (1, 4)
+    source, target = preparation.pair_to_values([grey, deep], config, found)
+    assert (source.shape, target.shape) == ((4, 4, 1), (4, 4, 4))
+    np.testing.assert_allclose(source[0, 0], [-0.6], atol=1e-6)
+    np.testing.assert_allclose(target[0, 0], [-0.6, -0.6, -0.6, 1], atol=1e-6)
 
 
 def numbered(count: int) -> Split:

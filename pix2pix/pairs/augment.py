@@ -17,31 +17,23 @@ BRIGHTER, MORE_CONTRAST, MORE_COLOUR = 0.2, 0.2, 0.3  # at most; values go from 
 
 
 def augment(
-    concatenated: tf.Tensor,
-    counts: Sequence[int],
-    sides: Sequence[Side],
-    names: Sequence[str],
-    seed: tf.Tensor,
-) -> tf.Tensor:
-    """Change a pair at random in the ways that are named.
-
-    Its pictures are concatenated, [height, width, channels], with `counts` channels each. All are
-    turned and scaled alike; recoloured, too, but for those whose colours mean something."""
-    if not names:
-        return concatenated
+    pictures: Sequence[tf.Tensor], sides: Sequence[Side], names: Sequence[str], seed: tf.Tensor
+) -> list[tf.Tensor]:
+    """Change the pictures of a pair, [height, width, channels], at random in the ways that are
+    named: turn and scale all alike; recolour all but those whose colours mean something."""
     turn, scale, *colours = tf.unstack(tf.random.stateless_uniform([5], seed, -1, 1))
     turn = turn * LARGEST_TURN if "rotate" in names else 0.0
     scale = LARGEST_SCALE**scale if "scale" in names else 1.0
-    pictures = []
-    for picture, side in zip(tf.split(concatenated, list(counts), axis=-1), sides, strict=True):
+    changed = []
+    for picture, side in zip(pictures, sides, strict=True):
         if set(names) & set(WARPS):
             picture = warp(picture, turn, scale, "NEAREST" if side.classes else "BILINEAR")
         if "colour" in names and not side.classes:
             is_missing = tf.math.is_nan(picture)  # with --ignore: what does not count
             recoloured = recolour(tf.where(is_missing, 0.0, picture), *colours)
             picture = tf.where(is_missing, picture, recoloured)
-        pictures.append(picture)
-    return tf.concat(pictures, axis=-1)
+        changed.append(picture)
+    return changed
 
 
 def check_augment(names: Sequence[str], sides: Sequence[Side]) -> None:

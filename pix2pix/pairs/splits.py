@@ -96,12 +96,18 @@ class CheckedSplit(Split):
         """Return the number of pair k among all pairs that were found, broken ones included."""
         return self.numbers[k]
 
+    def choose_pair(self, number: tf.Tensor, seed: int) -> tf.Tensor:
+        """Return the pair that is example `number` of a training: the next of a permutation that is
+        new in every epoch."""
+        count = len(self)
+        epoch, position = number // count, number % count
+        k = tf.random.experimental.index_shuffle(position, [seed, epoch], count - 1)
+        return self.weigh(k, [seed, epoch]) if self.is_weighted else k
+
     def weigh(self, k: tf.Tensor, seed: Sequence[tf.Tensor | int]) -> tf.Tensor:
         """Return the pair to take in place of pair k of an epoch: some are taken several times and
         others not at all, as their weights and the seed of the epoch decide."""
-        if not self.is_weighted:
-            return k
-        ends = np.cumsum([pair.weight for pair in self.pairs])  # each is as long as it weighs
+        ends = np.cumsum(self.weights)  # each is as long as it weighs
         offset = tf.random.stateless_uniform([], seed, dtype=tf.float64)
         at = (tf.cast(k, tf.float64) + offset) * (ends[-1] / len(self))
         return tf.searchsorted(ends, [at], side="right", out_type=tf.int64)[0]
@@ -111,6 +117,11 @@ class CheckedSplit(Split):
         areas = [math.prod(size_of(size)) * count for size, count in self.sizes.items()]
         depths = [sum(kind.nbytes for kind in kinds) * n for kinds, n in self.kinds.items()]
         return len(self) * sum(areas) / self.sizes.total() * sum(depths) / self.kinds.total()
+
+    def holds_bytes(self, sides: Sequence[Side]) -> bool:
+        """Tell whether all pictures are colours, or grey, of 8 bits."""
+        bits = {kind.bits for kinds in self.kinds for kind in kinds}
+        return bits == {8} and not any(side.measured or side.ranges for side in sides)
 
     @property
     def own_pairs(self) -> Sequence[Pair]:

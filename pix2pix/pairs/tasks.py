@@ -69,11 +69,12 @@ class Task:
         both."""
         return [source, target]
 
-    def separate(
-        self, concatenated: tf.Tensor, channels: list[int], seed: tf.Tensor
+    def source_and_target(
+        self, pictures: Sequence[tf.Tensor], seed: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Divide the pictures of a pair, channel upon channel, into source and target."""
-        return tuple(tf.split(concatenated, channels, axis=-1))
+        """Return what the generator gets, and the ground truth, of the pictures that are read."""
+        source, target = pictures
+        return source, target
 
     def prepare(self, source: tf.Tensor) -> tf.Tensor:
         """Turn a picture that is to be translated into what the generator gets."""
@@ -131,12 +132,13 @@ class FromPhotos(Task):
         """Choose, of something that source and target have, what the photo has."""
         return [source if self.backwards else target]
 
-    def separate(
-        self, concatenated: tf.Tensor, channels: list[int], seed: tf.Tensor
+    def source_and_target(
+        self, pictures: Sequence[tf.Tensor], seed: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Make source and target of a photo."""
-        made = self.make_source(concatenated, seed)
-        return (concatenated, made) if self.backwards else (made, concatenated)
+        (photo,) = pictures
+        made = self.make_source(photo, seed)
+        return (photo, made) if self.backwards else (made, photo)
 
     def make_source(self, photo: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Take something away from a photo."""

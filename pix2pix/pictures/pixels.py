@@ -47,6 +47,11 @@ def from_pixels(pixels: np.ndarray) -> np.ndarray:
     return pixels / np.float32(np.iinfo(pixels.dtype).max / 2) - 1
 
 
+def in_values(pixels: tf.Tensor) -> tf.Tensor:
+    """Turn pixels of 8 bits into values as `from_pixels` does; leave values as they are."""
+    return pixels if pixels.dtype == tf.float32 else tf.cast(pixels, tf.float32) / (255 / 2) - 1
+
+
 def to_pixels(values: tf.Tensor, bits: int = 8) -> np.ndarray:
     """Turn values from -1 to 1 into whole numbers of 8 or 16 bits, rounded."""
     full = 2**bits - 1

@@ -10,7 +10,6 @@ import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 from image_to_image_translation import (
-    concatenate_pair,
     find_splits,
     jitter,
     load_examples,
@@ -46,6 +45,7 @@ from pix2pix.preparation import (
     check_options,
     check_splits,
     find_common_misfit,
+    pair_to_values,
     settle,
     some_pictures,
 )
@@ -274,8 +274,8 @@ def contact_sheet(split: CheckedSplit, options: Train, found: Found) -> dict[str
         drawn = []
         for k in numbers:
             pictures = load_for_jitter(split, k, options, found)
-            pair = concatenate_pair(pictures, options, found)
-            drawn.append(jitter(pair, options, found, [draw, k]))
+            values = list(map(tf.constant, pair_to_values(pictures, options, found)))
+            drawn.append(jitter(values, options, found, [draw, k]))
         sources, targets = zip(*drawn, strict=True)
         drawn_parts = shown_parts("source", np.stack(sources), found.source)
         drawn_parts |= shown_parts("target", np.stack(targets), found.target)
