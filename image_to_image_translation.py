@@ -27,7 +27,7 @@ In a notebook, `from image_to_image_translation import Train, train`, then
 `train(Train(dataset="synthetic", image_size=64, steps=1000))`. Importing starts nothing.
 
 Two of the things that pass through it: `options`, what was asked (`pix2pix/options/`), and `found`,
-what the pictures decide (`pix2pix/preparation.py`). The other folders of `pix2pix` are what the
+what the pictures decide (`pix2pix/preparation/`). The other folders of `pix2pix` are what the
 training stands on, and what one does before and after it; docs/ARCHITECTURE.md shows them.
 """
 
@@ -822,7 +822,7 @@ def train_as_told(options: Train) -> RunFolder:
         )
         watch.announce(splits["train"])
         if training.is_writer:
-            write_config(options, found, splits["train"])
+            write_config(options, found, splits)
         stopped_by = train_steps(training, splits["train"], watch)
         watch.end(stopped_by)
     return RunFolder(folder, stopped_by)

@@ -26,7 +26,15 @@ except ModuleNotFoundError as missing:  # the first to be loaded of what has to 
 
 from pix2pix import __version__
 from pix2pix.options.checks import check_train
-from pix2pix.options.commands import Compare, Draw, Evaluate, Export, ImportWeights, Translate
+from pix2pix.options.commands import (
+    Compare,
+    Draw,
+    Evaluate,
+    Export,
+    ImportWeights,
+    Pack,
+    Translate,
+)
 from pix2pix.options.saved import fill_in
 from pix2pix.options.train import (
     DATASETS,
@@ -67,6 +75,9 @@ COMMANDS = {
         "pix2pix.commands.inspect_dataset",
         "inspect_dataset",
         "look at a dataset before training",
+    ),
+    "pack": Command(
+        Pack, "pix2pix.commands.pack", "pack", "check it once, so that trainings start at once"
     ),
     "translate": Command(
         Translate, "pix2pix.commands.translate", "translate", "put a trained run to work"

@@ -138,7 +138,7 @@ def classes_of_source(options) -> list[str]:
     """The classes of the sources that a run keeps which is begun, or goes on."""
     splits, found = prepare(options)
     options.run_folder.mkdir(parents=True, exist_ok=True)
-    preparation.write_config(options, found, splits["train"])
+    preparation.write_config(options, found, splits)
     (options.run_folder / "ckpt-1.index").touch()
     return found.to_saved()["source"]["classes"]
 

@@ -17,6 +17,7 @@ from pix2pix.pairs.tasks import TASKS
 from pix2pix.pictures.pixels import describe_channels
 from pix2pix.pictures.sides import Side
 from pix2pix.talk.errors import UserError, on_one_line, shorten
+from pix2pix.talk.files import File
 from pix2pix.talk.lines import in_notebook, program_name, say, say_row
 from pix2pix.talk.progress import describe_time
 
@@ -49,7 +50,7 @@ def refuse_broken(splits: dict[str, CheckedSplit], options: Train) -> None:
 
 def warn_of_shared_groups(splits: Mapping[str, Split]) -> None:
     """Tell of groups of held-out pairs of which others are trained on."""
-    groups = {name: {pair.group for pair in split.pairs} - {""} for name, split in splits.items()}
+    groups = {name: split.groups for name, split in splits.items()}
     for name, shared in shared_groups(groups):
         of_all = f"{len(shared):,} of {len(groups[name]):,} groups of {name}"
         what = f"{of_all} are in train, too, such as {shorten(on_one_line(shared[0]))}"
@@ -82,7 +83,7 @@ def describe_recipe(name: str) -> str:
     return f"{name} ({others}: docs/QUALITY.md)"
 
 
-def describe_direction(files: Sequence[Path], options: Train, found: Found) -> str:
+def describe_direction(files: Sequence[File], options: Train, found: Found) -> str:
     """Say what becomes what: `BtoA: right half (RGB) → left half (RGB) at 256×256`."""
     task = TASKS[options.task]
     if task.from_photos:

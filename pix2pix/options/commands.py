@@ -14,6 +14,35 @@ Run = Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
 
 
 @dataclass(frozen=True)
+class Pack(Options):
+    """Check the pairs of a dataset once, and write them as a pack, with which any number of
+    trainings start at once. Several processes may be given the same command at the same time."""
+
+    dataset: Annotated[Positional[str], tyro.conf.arg(metavar="DATASET")] = ""
+    """A folder, or a dataset known by name."""
+    source_dir: Unset[tuple[Path, ...]] = None
+    """Instead of it: the folder of the sources, or several, as in train."""
+    target_dir: Unset[Path] = None
+    """The folder of the targets."""
+    photos: bool = False
+    """Pack single photos, for tasks that need no pairs."""
+    output: Unset[Path] = None
+    """The folder of the pack. Default: named like the dataset, with .pack behind it."""
+    shards: Unset[int] = None
+    """Into how many files the training pairs go. Default: one for each 512 MB."""
+    holdout: float = DataOptions.holdout
+    """Share of the pairs kept out of trainings where there is neither val/ nor test/."""
+    group: Unset[str] = None
+    """Which pairs belong together, as in train."""
+    seed: int = 0
+    """Decides which pairs are held out."""
+    data_dir: Path = DataOptions.data_dir
+    """Where archives are kept and unpacked."""
+    mirror: str = DataOptions.mirror
+    """Where archives are fetched from."""
+
+
+@dataclass(frozen=True)
 class Translate(Options):
     """Let a trained generator translate pictures; there is no need for targets."""
 

@@ -1,6 +1,7 @@
 """A pair in files: side by side in one, in two or more, or a photo alone; and how it is read."""
 
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -8,15 +9,18 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from pix2pix.pairs.packs.packed_file import PackedFile
 from pix2pix.pictures.picture_files import MAX_PIXELS, holds_measurements, read_picture
 from pix2pix.pictures.pixels import drop_opaque_alpha, has_alpha
 from pix2pix.pictures.sides import Part, Side
 from pix2pix.talk.errors import UserError, on_one_line
+from pix2pix.talk.files import File
 
 SPLITS = ("train", "val", "test")
 SAME_SHAPE = 0.01  # by which the shapes of partners may differ, as rounded sizes do
 
-Files = tuple[Path, ...]  # of one pair: those of A, and that of B; or one that holds both
+AnyFile = Path | PackedFile
+Files = tuple[AnyFile, ...]  # of one pair: those of A, and that of B; or one that holds both
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,12 @@ class FilePair:
     @cached_property
     def name(self) -> str:
         """Return what tells this pair from others without reading it: file names and sizes."""
-        return ", ".join(f"{on_one_line(f.name)}, {size_of(f)} bytes" for f in self.files)
+        return name_pair([file.name for file in self.files], map(size_of, self.files))
+
+    @property
+    def state(self) -> str:
+        """Return what changes when a file does: path, bytes and the time of the last change."""
+        return "; ".join(map(state_of, self.files))
 
     @property
     def title(self) -> str:
@@ -69,24 +78,41 @@ P = TypeVar("P")
 class FoundPairs(Generic[P]):
     """The pairs found in the folders of one split, and what is wrong with the other files."""
 
-    pairs: list[P] = field(default_factory=list)
+    pairs: Sequence[P] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.pairs or self.problems)
 
 
-def size_of(file: Path) -> int:
+def name_pair(names: Iterable[str], sizes: Iterable[int]) -> str:
+    """Return what tells a pair from others: `1.png, 1234 bytes, 1.jpg, 567 bytes`."""
+    files = zip(map(on_one_line, names), sizes, strict=True)
+    return ", ".join(f"{name}, {size} bytes" for name, size in files)
+
+
+def size_of(file: AnyFile) -> int:
     """Return the bytes of a file; none if it cannot be reached, as behind a link to nowhere."""
+    if isinstance(file, PackedFile):
+        return file.length
     try:
         return file.stat().st_size
     except OSError:
         return 0
 
 
-def check_is_file(path: Path) -> None:
+def state_of(file: AnyFile) -> str:
+    """Return what changes when a file does: its path, its bytes, the time of its last change."""
+    try:
+        stat = os.stat(str(file))
+    except OSError:
+        return f"{file} cannot be reached"
+    return f"{file}, {stat.st_size} bytes, changed at {stat.st_mtime_ns} ns"
+
+
+def check_is_file(path: AnyFile) -> None:
     """Refuse what only has the name of a picture: reading from a pipe would wait for ever."""
-    if os.path.isfile(path):
+    if isinstance(path, PackedFile) or os.path.isfile(path):
         return
     if os.path.isdir(path):
         what = "a folder"
@@ -124,14 +150,14 @@ def read_pair(
 
 
 def read_whole(
-    file: Path, max_pixels: int = MAX_PIXELS, may_lack_numbers: bool = False
+    file: AnyFile, max_pixels: int = MAX_PIXELS, may_lack_numbers: bool = False
 ) -> np.ndarray:
     """Read a picture of a pair; transparency that is none is left away."""
     check_is_file(file)
     return drop_needless_alpha(read_picture(file, max_pixels, may_lack_numbers), file)
 
 
-def drop_needless_alpha(pixels: np.ndarray, file: Path) -> np.ndarray:
+def drop_needless_alpha(pixels: np.ndarray, file: File) -> np.ndarray:
     """Leave away transparency that is none, unless the channels of the file are measurements."""
     if has_alpha(pixels) and not holds_measurements(file):
         return drop_opaque_alpha(pixels)

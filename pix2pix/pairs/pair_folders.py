@@ -4,10 +4,13 @@ files or more, or photos alone."""
 import hashlib
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from pix2pix.pairs.file_pairs import SPLITS, FilePair, FoundPairs
 from pix2pix.pairs.groups import put_into_groups
+from pix2pix.pairs.packs.pack_index import is_pack
+from pix2pix.pairs.packs.packed_pairs import find_packed_pairs
 from pix2pix.pairs.pair_table import find_table, read_table
 from pix2pix.pictures.picture_files import SUFFIXES
 from pix2pix.talk.errors import UserError, on_one_line
@@ -31,7 +34,10 @@ def find_pairs(
     """Find the pairs below a folder, or of the folders named as `sides` (B the last), by split: as
     pairs.csv says, or as the folders do.
 
-    With `photos`, find single photos instead; of two folders, those in the one of the targets."""
+    With `photos`, find single photos instead; of two folders, those in the one of the targets. A
+    pack has them divided already."""
+    if not sides and is_pack(root):
+        return find_packed_pairs(root, photos, group)
     table = None if sides else find_table(root)
     found = read_table(table, photos) if table else find_in_folders(root, sides, photos)
     if group:
@@ -136,21 +142,21 @@ def find_files(folders: Folders, deep: bool, side_by_side: bool) -> FoundPairs[F
             if known and below.parts[0] not in SPLITS and not os.path.isdir(file):
                 key = str(below.with_suffix("") if len(folders) > 1 else file)
                 matches[key][index].append(file)
-    found = FoundPairs[FilePair]()
+    pairs, problems = [], []
     for match in matches.values():
         files = tuple(file for there in match for file in there)
         lacking = [str(folder) for folder, there in zip(folders, match, strict=True) if not there]
         if not lacking and len(files) == len(folders):
             path = files[0].relative_to(folders[0]).as_posix()
-            found.pairs.append(FilePair(files, side_by_side, path))
+            pairs.append(FilePair(files, side_by_side, path))
         else:
             problem = f"no partner in {lacking[0]}" if lacking else "too many for one pair"
-            found.problems.append(on_one_line(f"{' and '.join(map(str, files))}: {problem}"))
-    return found
+            problems.append(on_one_line(f"{' and '.join(map(str, files))}: {problem}"))
+    return FoundPairs(pairs, problems)
 
 
 def hold_out(
-    pairs: list[FilePair], holdout: float, seed: int
+    pairs: Sequence[FilePair], holdout: float, seed: int
 ) -> tuple[list[FilePair], list[FilePair]]:
     """Divide the pairs of a dataset that has only training pairs, always alike for a seed. No group
     is divided, and no pairs that share their first file."""
@@ -159,7 +165,7 @@ def hold_out(
         name = unit[0].group or unit[0].files[0].stem
         return hashlib.sha256(os.fsencode(f"{seed} {name}")).digest()
 
-    units: dict[str | Path, list[FilePair]] = defaultdict(list)
+    units: dict[object, list[FilePair]] = defaultdict(list)
     for pair in pairs:
         units[pair.group or pair.files[0]].append(pair)
     lots = sorted(units.values(), key=draw_lot)

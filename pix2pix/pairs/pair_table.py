@@ -62,7 +62,8 @@ def read_table(table: Path, photos: bool) -> dict[str, FoundPairs[FilePair]]:
 
     Where no row has a target, each source is a picture that holds both, side by side."""
     in_halves = not any(row["target"] for _, row in read_rows(table))
-    found = {split: FoundPairs[FilePair]() for split in SPLITS}
+    pairs: dict[str, list[FilePair]] = {split: [] for split in SPLITS}
+    problems: dict[str, list[str]] = {split: [] for split in SPLITS}
     for where, row in read_rows(table):
         split = row.get("split") or "train"
         if split not in SPLITS:
@@ -73,15 +74,16 @@ def read_table(table: Path, photos: bool) -> dict[str, FoundPairs[FilePair]]:
             names = names[-1:] if row["target"] else names[:1]
         problem = find_problem(names, table.parent)
         if problem:
-            found[split].problems.append(on_one_line(f"{where}: {problem}"))
+            problems[split].append(on_one_line(f"{where}: {problem}"))
         elif weight > 0:
             files = tuple(table.parent / name for name in names)
             side_by_side, path = in_halves and not photos, PurePath(names[0]).as_posix()
             pair = FilePair(files, side_by_side, path, row.get("group", ""), weight)
-            found[split].pairs.append(pair)
-    if not found["train"].pairs:
-        first = next(iter(found["train"].problems), "no row is of the split train")
+            pairs[split].append(pair)
+    if not pairs["train"]:
+        first = next(iter(problems["train"]), "no row is of the split train")
         raise UserError(f"{table}: has no pairs to train on ({first}).")
+    found = {split: FoundPairs(pairs[split], problems[split]) for split in SPLITS}
     complete_groups(found)
     return {split: there for split, there in found.items() if there}
 
@@ -147,7 +149,7 @@ def write_table(folder: str, splits: Mapping[str, Sequence[FilePair]]) -> Path:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*sources, "target", "group", "weight", "split"])
     for split, pair in pairs:
-        files = [file.relative_to(folder).as_posix() for file in pair.files]
+        files = [Path(str(file)).relative_to(folder).as_posix() for file in pair.files]
         files += [""] if pair.side_by_side else []
         writer.writerow([*files, pair.group, f"{pair.weight:g}", split])
     write_text(Path(folder, TABLE), text.getvalue())

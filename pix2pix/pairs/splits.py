@@ -6,17 +6,19 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from pix2pix.pairs.file_pairs import FilePair
+from pix2pix.pairs.packs.packed_pairs import list_attribute
 from pix2pix.pairs.synthetic import SyntheticPair
 from pix2pix.pictures.pixels import Kind
 from pix2pix.pictures.sides import Side
 from pix2pix.talk.errors import UserError
+from pix2pix.talk.files import File
 
 Pair = FilePair | SyntheticPair
 
@@ -38,7 +40,13 @@ class Split:
     @property
     def names(self) -> list[str]:
         """List what tells each pair from others, without reading it."""
-        return [pair.name for pair in self.pairs]
+        return list_attribute(self.pairs, "name")
+
+    @property
+    def paths(self) -> list[str]:
+        """List where the pairs that are files lie, below the folder of the split."""
+        are_files = self.pairs and isinstance(self.pairs[0], FilePair)
+        return list_attribute(self.pairs, "path") if are_files else []
 
     @property
     def file_pairs(self) -> list[FilePair]:
@@ -46,16 +54,26 @@ class Split:
         return [pair for pair in self.pairs if isinstance(pair, FilePair)]
 
     @property
+    def groups(self) -> set[str]:
+        """Return the groups that its pairs belong to, if there are any."""
+        return set(list_attribute(self.pairs, "group")) - {""}
+
+    @property
+    def weights(self) -> list[float]:
+        """List how often each pair is drawn, next to the others."""
+        return list_attribute(self.pairs, "weight")
+
+    @property
     def is_weighted(self) -> bool:
         """Tell whether some pairs are drawn more often than others."""
-        return len({pair.weight for pair in self.pairs}) > 1
+        return len(set(self.weights)) > 1
 
     @property
     def fingerprint(self) -> str:
         """Return what tells this split from others: `400 pairs with fingerprint 1a2b3c4d`."""
         lines = self.names
         if self.is_weighted:
-            lines = lines + [f"weight {pair.weight!r}" for pair in self.pairs]
+            lines = lines + [f"weight {weight!r}" for weight in self.weights]
         digest = hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
         return f"{len(self):,} pairs with fingerprint {digest[:8]}"
 
@@ -72,7 +90,7 @@ class Split:
         pictures = self.pairs[k].read()
         return [pictures[index] for index in self.order]
 
-    def file_of(self, k: int, index: int) -> Path:
+    def file_of(self, k: int, index: int) -> File:
         """Return the file that the source (0) or target (-1) of pair k is in, or the photo."""
         return self.pairs[k].files[0 if self.order[index] == 0 else -1]
 
@@ -88,13 +106,33 @@ class CheckedSplit(Split):
 
     fingerprint_of_all: str  # the fingerprint of all that were found, broken ones included
     numbers: Sequence[int]  # of the sound pairs, among all
-    sizes: Counter[tuple[int, int]]  # height and width of the target, or of the photo
-    kinds: Counter[tuple[Kind, ...]]  # of the pictures of a pair
-    resized: int  # how many sources are brought to the size of their targets
+    shapes: np.ndarray  # [pairs, pictures, 4] height, width, channels and bits of the pictures
+    keys: np.ndarray  # [pairs] by which a run remembers the shapes
+
+    @cached_property
+    def sizes(self) -> Counter[tuple[int, int]]:
+        """Count heights and widths of the targets, or of the photos."""
+        rows = count_rows(self.shapes[: len(self.own_pairs), -1, :2])
+        return Counter({(height, width): count for (height, width), count in rows.items()})
+
+    @cached_property
+    def kinds(self) -> Counter[tuple[Kind, ...]]:
+        """Count what kinds of pixels the pictures of a pair have."""
+        rows = count_rows(self.shapes[:, :, 2:].reshape(len(self.shapes), -1))
+        counts: Counter[tuple[Kind, ...]] = Counter()
+        for row, count in rows.items():
+            counts[tuple(map(Kind, row[::2], row[1::2]))] = count
+        return counts
+
+    @property
+    def resized(self) -> int:
+        """Count the sources that are brought to the size of their targets."""
+        sizes = self.shapes[: len(self.own_pairs), :, :2]
+        return int((sizes[:, 0] != sizes[:, -1]).any(axis=-1).sum())
 
     def number_of(self, k: int) -> int:
         """Return the number of pair k among all pairs that were found, broken ones included."""
-        return self.numbers[k]
+        return int(self.numbers[k])
 
     def choose_pair(self, number: tf.Tensor, seed: int) -> tf.Tensor:
         """Return the pair that is example `number` of a training: the next of a permutation that is
@@ -131,7 +169,8 @@ class CheckedSplit(Split):
     @property
     def pair_shape(self) -> tuple[int, int] | None:
         """Return height and width of most pictures, if each of them holds both halves of a pair."""
-        if any(len(pair.files) != 1 for pair in self.own_pairs):
+        first = self.own_pairs[0]  # as are all others
+        if len(first.files) != 1:
             return None
         height, width = self.sizes.most_common(1)[0][0]
         return height, 2 * width
@@ -139,7 +178,7 @@ class CheckedSplit(Split):
 
 @dataclass(frozen=True)
 class MixedSplit(CheckedSplit):
-    """The sound pairs of a split, and after them some of an older dataset."""
+    """The sound pairs of a split, and after them some of an older dataset; `shapes` are of all."""
 
     own: int  # how many come first
     older_order: tuple[int, ...]
@@ -154,7 +193,7 @@ class MixedSplit(CheckedSplit):
         pictures = self.pairs[k].read()
         return [pictures[index] for index in self.order_of(k)]
 
-    def file_of(self, k: int, index: int) -> Path:
+    def file_of(self, k: int, index: int) -> File:
         """Return the file that the source (0) or target (-1) of pair k is in, or the photo."""
         return self.pairs[k].files[0 if self.order_of(k)[index] == 0 else -1]
 
@@ -164,6 +203,14 @@ class MixedSplit(CheckedSplit):
 
 
 AnySplit = TypeVar("AnySplit", bound=Split)
+
+
+def count_rows(rows: np.ndarray) -> Counter[tuple[int, ...]]:
+    """Count the different rows of an array, in the order in which they come first."""
+    different, first, counts = np.unique(rows, axis=0, return_index=True, return_counts=True)
+    order = np.argsort(first)
+    pairs = zip(different[order].tolist(), counts[order].tolist(), strict=True)
+    return Counter({tuple(row): count for row, count in pairs})
 
 
 def choose_shown(splits: dict[str, AnySplit]) -> str:
@@ -180,7 +227,7 @@ def mix(split: CheckedSplit, older: CheckedSplit, share: float) -> MixedSplit:
     chosen = [k * len(older) // count for k in range(count)]
     older_pairs = [older.pairs[k] for k in chosen]
     if chosen and (split.is_weighted or older.is_weighted):  # both weigh alike in the mean
-        own, others = ([pair.weight for pair in pairs] for pairs in (split.pairs, older_pairs))
+        own, others = split.weights, [pair.weight for pair in older_pairs]
         scale = float(np.mean(own) / np.mean(others))
         older_pairs = [replace(pair, weight=pair.weight * scale) for pair in older_pairs]
     return MixedSplit(
@@ -189,9 +236,8 @@ def mix(split: CheckedSplit, older: CheckedSplit, share: float) -> MixedSplit:
         problems=split.problems,
         fingerprint_of_all=split.fingerprint_of_all,
         numbers=[*split.numbers, *(older.numbers[k] for k in chosen)],
-        sizes=split.sizes,  # what is told of the pairs is told of the new ones
-        kinds=split.kinds + older.kinds,
-        resized=split.resized,
+        shapes=np.concatenate([split.shapes, older.shapes]),
+        keys=np.concatenate([split.keys, older.keys]),
         own=len(split),
         older_order=older.order,
     )

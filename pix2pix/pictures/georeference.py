@@ -6,6 +6,7 @@ import numpy as np
 
 from pix2pix.pictures.tiff_files import STARTS
 from pix2pix.pictures.tiff_pages import orientation_of, read_pages
+from pix2pix.talk.files import File
 
 PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, GEO_KEYS, GEO_NUMBERS = 33550, 33922, 34264, 34735, 34736
 NO_DATA = 42113
@@ -39,7 +40,7 @@ def read_geo_tags(original: Path, size: tuple[int, int]) -> list[tuple]:
     return geo_tags
 
 
-def read_no_data(path: Path) -> float | None:
+def read_no_data(path: File) -> float | None:
     """Read the number that stands for no data in a GeoTIFF; None if there is none."""
     with path.open("rb") as file:
         if file.read(4) not in STARTS:

@@ -15,13 +15,14 @@ from pix2pix.pictures.picture_files import SUFFIXES, read_picture
 from pix2pix.pictures.pixels import resize
 from pix2pix.pictures.sides import parse_colour
 from pix2pix.talk.errors import UserError
+from pix2pix.talk.files import File
 
 ALPHA, NODATA = "alpha", "nodata"
 MASKED = 255  # in a mask; what counts is 0, and what has come near a masked pixel is between
 NEARLY = 16  # levels of 255, by which a picture that was saved with loss differs from a colour
 
 
-def set_apart(rule: str, file: Path, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def set_apart(rule: str, file: File, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find what does not count in a target by --ignore, and even it out, so that it changes nothing
     when the target is resized or moved: return the target, and a mask [height, width, 1]."""
     mask = find_ignored(rule, file, pixels)
@@ -33,7 +34,7 @@ def set_apart(rule: str, file: Path, pixels: np.ndarray) -> tuple[np.ndarray, np
     return np.where(mask, mean, pixels), mask
 
 
-def find_ignored(rule: str, file: Path, pixels: np.ndarray) -> np.ndarray:
+def find_ignored(rule: str, file: File, pixels: np.ndarray) -> np.ndarray:
     """Return a mask [height, width, 1] of what does not count in a target."""
     if rule == ALPHA:
         is_ignored = is_transparent(pixels)
@@ -46,7 +47,7 @@ def find_ignored(rule: str, file: Path, pixels: np.ndarray) -> np.ndarray:
     return np.where(is_ignored, MASKED, 0).astype(np.uint8)[..., None]
 
 
-def read_mask(folder: Path, file: Path, size: tuple[int, int]) -> np.ndarray:
+def read_mask(folder: Path, file: File, size: tuple[int, int]) -> np.ndarray:
     """Read which part of a picture is masked: what is bright in the picture of its name in a
     folder, or in one below it that is named like the folders of the picture."""
     *_, outer, inner = "", "", *file.absolute().parent.parts

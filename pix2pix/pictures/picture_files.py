@@ -20,7 +20,7 @@ from pix2pix.pictures.georeference import read_geo_tags
 from pix2pix.pictures.pixels import convert_channels, from_pixels, to_pixels
 from pix2pix.pictures.tiff_pages import orientation_of, read_pages
 from pix2pix.talk.errors import UserError, first_line
-from pix2pix.talk.files import replace_when_complete
+from pix2pix.talk.files import File, replace_when_complete
 
 ARRAY_SUFFIXES = {".npy", ".npz"}
 TIFF_SUFFIXES = {".tif", ".tiff"}
@@ -45,7 +45,7 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 
 
 def read_picture(
-    path: Path, max_pixels: int = MAX_PIXELS, may_lack_numbers: bool = False
+    path: File, max_pixels: int = MAX_PIXELS, may_lack_numbers: bool = False
 ) -> np.ndarray:
     """Read a picture from a file as `decode_picture` does."""
     try:
@@ -116,7 +116,7 @@ def memory_size() -> float:
         return math.inf
 
 
-def holds_measurements(path: Path) -> bool:
+def holds_measurements(path: File) -> bool:
     """Tell from the head of a file whether its channels are measurements, and not colours with
     perhaps transparency; of a file that is not readable, no."""
     with suppress(Exception), path.open("rb") as file:

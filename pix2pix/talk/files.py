@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import BinaryIO, Literal, Protocol
 
 import filelock
 
@@ -17,6 +18,32 @@ from pix2pix.talk.errors import UserError
 FULL_DISK = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
 PARTIAL = ".partial-"  # what the name of a file that is being written begins with
 LONGEST_NAME = 255  # bytes, on nearly all file systems
+
+
+class File(Protocol):
+    """What is read like a path: a file of its own, or one inside of another."""
+
+    @property
+    def name(self) -> str:
+        """Return its name, with the suffix."""
+
+    @property
+    def stem(self) -> str:
+        """Return its name without the suffix."""
+
+    @property
+    def suffix(self) -> str:
+        """Return what its name ends with, such as `.png`."""
+
+    @property
+    def parent(self) -> PurePath:
+        """Return the folder it is, or was, in."""
+
+    def absolute(self) -> PurePath:
+        """Return where it is, or was."""
+
+    def open(self, mode: Literal["rb"]) -> BinaryIO:
+        """Open it for reading bytes."""
 
 
 # --- Writing and locking --------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from pix2pix.options.found import Found
 from pix2pix.options.train import DATASETS, Inspect, Train, dataset_name
 from pix2pix.pairs.alignment import describe_misfit
 from pix2pix.pairs.groups import BY_FOLDER, suggest_groups
+from pix2pix.pairs.packs.pack_index import is_pack
 from pix2pix.pairs.pair_table import refuse_existing, write_table
 from pix2pix.pairs.splits import CheckedSplit, Split
 from pix2pix.pairs.tasks import TASKS
@@ -50,9 +51,10 @@ from pix2pix.preparation import (
     some_pictures,
 )
 from pix2pix.talk.errors import UsageError, UserError, on_one_line, shorten
-from pix2pix.talk.files import replace_when_complete
+from pix2pix.talk.files import File, map_ahead, replace_when_complete
 from pix2pix.talk.lines import say_row
 from pix2pix.talk.notebook import live_output
+from pix2pix.talk.progress import is_due, say_progress
 
 DRAWS = (1, 2, 3)  # of the jitter of each pair, on the contact sheet
 LEGEND_CELL = 24, 130  # height and width in pixels of a class below it
@@ -110,7 +112,8 @@ def inspect_dataset(options: Train) -> Path:
 
 def check_new_table(options: Train) -> None:
     """Refuse to write a table where it would not say the same as the folder."""
-    is_folder = options.dataset not in DATASETS and not options.source_dir
+    is_known = options.dataset in DATASETS or options.source_dir
+    is_folder = not is_known and not is_pack(Path(options.dataset))
     if not is_folder or TASKS[options.task].from_photos:
         raise UsageError("--write-csv is for a folder of your own that holds pairs: which one?")
     refuse_existing(options.dataset)
@@ -140,18 +143,23 @@ class MeasuredSplit(Split):
         return pictures
 
     def list_measures(self, checked: CheckedSplit) -> list[PairMeasures]:
-        """List what was measured of the sound pairs, in their order."""
+        """List what was measured of the sound pairs, in their order; read those of a pack now."""
+        unread = [k for k in checked.numbers if k not in self.measures]
+        for count, _ in enumerate(map_ahead(self.read, unread), 1):
+            if is_due(count, 100, len(unread)):
+                amount = f"{count:,} of {len(unread):,}"
+                say_progress("Measuring", count, len(unread), amount)
         return [self.measures[k] for k in checked.numbers]
 
 
 def say_groups(splits: dict[str, CheckedSplit]) -> None:
     """Print how many groups of pairs there are, or which ones folders or names suggest."""
-    groups = {name: {pair.group for pair in split.pairs} - {""} for name, split in splits.items()}
+    groups = {name: split.groups for name, split in splits.items()}
     if groups["train"]:
         say_row("Groups", ", ".join(f"{len(own):,} in {name}" for name, own in groups.items()))
         warn_of_shared_groups(splits)
         return
-    paths = [pair.path for pair in splits["train"].file_pairs]
+    paths = splits["train"].paths
     if suggested := suggest_groups(paths):
         group, counts = suggested
         name, count = counts.most_common(1)[0]
@@ -208,11 +216,11 @@ def describe_pictures(split: CheckedSplit) -> str:
     return ", ".join([*texts, *(f"{count:,} {name}" for name, count in formats.items())])
 
 
-def format_of(file: Path) -> str:
+def format_of(file: File) -> str:
     """Name the format of a picture file."""
     if file.suffix.lower() in ARRAY_SUFFIXES:
         return file.suffix[1:].upper()
-    with Image.open(file) as image:
+    with file.open("rb") as opened, Image.open(opened) as image:
         return image.format or "unknown"
 
 

@@ -1,16 +1,11 @@
-"""What the pictures of a dataset decide before a training: find (the script) → check → settle.
-
-Every pair is read once, so that a broken file is found now and not at step 7,213. What the sound
-ones are like and mean, together with the options, is a `Found`.
-"""
+"""What the sound pairs of a dataset are like and mean; together with the options, a `Found`."""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
@@ -35,17 +30,23 @@ from pix2pix.options.train import DATASETS, Train
 from pix2pix.pairs.alignment import find_misfit
 from pix2pix.pairs.augment import check_augment
 from pix2pix.pairs.file_pairs import FilePair, FoundPairs
-from pix2pix.pairs.splits import CheckedSplit, Pair, Split, mix
+from pix2pix.pairs.packs.packed_pairs import replace_in_all
+from pix2pix.pairs.splits import CheckedSplit, Split, mix
 from pix2pix.pairs.tasks import TASKS, Task
 from pix2pix.pictures.georeference import read_no_data
 from pix2pix.pictures.ignored import ALPHA, NODATA, has_no_data, set_apart
 from pix2pix.pictures.label_maps import are_among, find_classes, read_classes
-from pix2pix.pictures.pixels import Kind, convert_channels, find_ranges, kind_of, to_values
+from pix2pix.pictures.pixels import Kind, convert_channels, find_ranges, to_values
 from pix2pix.pictures.sides import Misfit, Side
+from pix2pix.preparation.checking import (
+    check_split,
+    check_splits,
+    read_remembered,
+    remember,
+)
 from pix2pix.runs.checkpoint_files import checkpoints
 from pix2pix.talk.errors import UsageError, UserError
 from pix2pix.talk.files import map_ahead, write_text
-from pix2pix.talk.progress import is_due, say_progress
 
 PICTURES_ASKED = 100  # about classes and ranges: at least, or all where there are fewer
 
@@ -105,74 +106,9 @@ def in_order(by_split: Mapping[str, FoundPairs], options: Train) -> dict[str, Sp
     for name, each in by_split.items():
         pairs = each.pairs
         if options.ignore == NODATA:
-            pairs = [replace(pair, may_lack_numbers=True) for pair in pairs]
+            pairs = replace_in_all(pairs, may_lack_numbers=True)
         splits[name] = Split(pairs, order, each.problems)
     return splits
-
-
-# --- Checking every pair --------------------------------------------------------------------------
-
-
-class CheckedPair(NamedTuple):
-    """What the check finds out about a sound pair."""
-
-    size: tuple[int, int]
-    kinds: tuple[Kind, ...]
-    is_resized: bool  # whether the source is brought to the size of the target
-
-
-def check_pair(split: Split, k: int, options: Train) -> CheckedPair | UserError:
-    """Read pair k of a split; return what it is like, or what is wrong with it."""
-    try:
-        pictures = split.read(k)
-        check_large_enough(pictures[-1], split.pairs[k], options)
-        if options.ignore:
-            set_apart(options.ignore, split.file_of(k, -1), pictures[-1])
-    except UserError as error:
-        return error
-    size = pictures[-1].shape[:2]
-    return CheckedPair(size, tuple(map(kind_of, pictures)), pictures[0].shape[:2] != size)
-
-
-def check_large_enough(pixels: np.ndarray, pair: Pair, options: Train) -> None:
-    """Refuse a picture from which --crop cannot cut the image size."""
-    height, width = options.picture_size
-    if options.crop and (pixels.shape[0] < height or pixels.shape[1] < width):
-        shape = "×".join(map(str, pixels.shape[:2]))
-        raise UserError(f"{pair.files[0]}: {shape} is too small to cut {height}×{width} from it")
-
-
-def check_split(split: Split, name: str, options: Train) -> CheckedSplit:
-    """Read every pair of a split; return the sound ones, and what they are like."""
-    numbers, problems, resized = [], list(split.problems), 0
-    sizes: Counter[tuple[int, int]] = Counter()
-    kinds: Counter[tuple[Kind, ...]] = Counter()
-    outcomes = map_ahead(lambda k: check_pair(split, k, options), range(len(split)))
-    for k, outcome in enumerate(outcomes):
-        if is_due(k + 1, 100, len(split)):
-            say_progress(f"Checking {name}", k + 1, len(split), f"{k + 1:,} of {len(split):,}")
-        if isinstance(outcome, UserError):
-            problems.append(str(outcome))
-            continue
-        numbers.append(k)
-        sizes[outcome.size] += 1
-        kinds[outcome.kinds] += 1
-        resized += outcome.is_resized
-    return CheckedSplit(
-        pairs=[split.pairs[k] for k in numbers],
-        order=split.order,
-        problems=problems,
-        fingerprint_of_all=split.fingerprint,
-        numbers=numbers,
-        sizes=sizes,
-        kinds=kinds,
-        resized=resized,
-    )
-
-
-def check_splits(splits: Mapping[str, Split], options: Train) -> dict[str, CheckedSplit]:
-    """Check all splits of a dataset."""
-    return {name: check_split(split, name, options) for name, split in splits.items()}
 
 
 def check_layout(split: CheckedSplit, options: Train) -> None:
@@ -363,13 +299,15 @@ def prepare(
         of_older = older_options(options)
         check_options(of_older)
         older = find_splits(of_older)["train"]
-    checked = check_splits(splits, options)
+    checked = check_splits(splits, options, read_remembered(options.run_folder))
     refuse_broken(checked, options)
     warn_of_shared_groups(checked)
     if not checkpoints(options.run_folder):  # a run that goes on may be older than this question
         check_layout(checked["train"], options)
     if older is not None:
-        older_pairs = check_split(older, "older pairs", of_older)
+        older_pairs = check_split(
+            older, "older pairs", of_older, read_remembered(options.run_folder)
+        )
         refuse_broken({"train": older_pairs}, of_older)
         checked["train"] = mix(checked["train"], older_pairs, options.keep_old)
     found, folder = settle(options, checked["train"]), options.run_folder
@@ -387,15 +325,16 @@ def holds_run(folder: Path) -> bool:
     return bool(checkpoints(folder)) and (folder / "config.json").exists()
 
 
-def write_config(options: Train, found: Found, training_pairs: CheckedSplit) -> None:
-    """Save the options of a run, what its pictures decided, and the names of its training pairs;
-    report what has changed."""
+def write_config(options: Train, found: Found, splits: Mapping[str, CheckedSplit]) -> None:
+    """Save the options of a run, what its pictures decided, the names of its training pairs, and
+    what all pairs are like; report what has changed."""
     folder = options.run_folder
     path = folder / "config.json"
     if holds_run(folder):
         report_changes(read_run(path).options, options)
     write_text(path, write_run(options, found))
-    write_text(folder / "training_pairs.txt", "\n".join(training_pairs.names) + "\n")
+    write_text(folder / "training_pairs.txt", "\n".join(splits["train"].names) + "\n")
+    remember(folder, splits.values())
 
 
 # --- What is read, by side ------------------------------------------------------------------------
