@@ -2,20 +2,26 @@
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --devices 1 2 4 8 --image-sizes 256 512 1024 --steps 50
+    python benchmarks/scaling.py --devices --image-sizes --batch-sizes --pairs 20000
+
+The second command is for several GPUs, the third is of data alone.
 
 Each figure comes from a process of its own. Without GPUs, devices are parts of one processor: that
 shows what sharing costs, and cannot be faster. Compare only figures of one run.
 """
 
 import multiprocessing
+import os
 import re
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -30,6 +36,8 @@ from pix2pix.pairs.splits import Split
 from pix2pix.pairs.synthetic import SyntheticPair, draw_facade
 from pix2pix.preparation import check_split, settle
 
+PAIRS_TIMED = 1000  # of each source
+
 
 @dataclass(frozen=True)
 class Options:
@@ -41,7 +49,9 @@ class Options:
     """At batch size 1."""
     batch_sizes: tuple[int, ...] = (1, 2, 4, 8)
     """At 256×256."""
-    pairs: tuple[int, ...] = (1_000, 10_000, 100_000)
+    cores: tuple[int, ...] = (1, 2)
+    """That make pairs of 256×256 ready."""
+    pairs: tuple[int, ...] = (20_000, 200_000, 1_000_000)
     """Sizes of the dataset; pairs are small, 128×64 pixels, and trained on at 64×64."""
     steps: int = 10
     """Steps measured each time, after three to warm up."""
@@ -78,11 +88,11 @@ def device_names() -> list[str]:
     return [device.name for device in devices]
 
 
-def measured(*arguments: int) -> tuple[float, float]:
-    """What `measure` sends."""
+def in_process(function: Callable, *arguments: object) -> Any:
+    """What a function sends, in a process of its own."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=measure, args=(theirs, *arguments))
+    process = context.Process(target=function, args=(theirs, *arguments))
     process.start()
     theirs.close()
     result = ours.recv()
@@ -90,29 +100,74 @@ def measured(*arguments: int) -> tuple[float, float]:
     return result
 
 
-def start_up(count: int, folder: Path) -> tuple[float, int, int]:
-    """Seconds from the command to the first step on so many pairs, and bytes then and later."""
-    pairs = folder / f"{count}" / "train"
+def make_folder(count: int, place: Path) -> Path:
+    """A dataset of so many pairs: a hundred pictures under many names."""
+    pairs = place / f"{count}" / "train"
     pairs.mkdir(parents=True)
     for k in range(count):
         if k < 100:
             halves = np.concatenate(draw_facade(0, k, (64, 64)), axis=1)
             Image.fromarray(halves).save(pairs / f"{k}.jpg")
-        else:  # another name of one of those
+        else:
             (pairs / f"{k}.jpg").hardlink_to(pairs / f"{k % 100}.jpg")
-    flags = ["--dataset", str(pairs.parent), "--output", str(folder / "runs"), "--image-size", "64"]
-    flags += ["--generator-filters", "16", "--discriminator-filters", "16", "--log-every", "1"]
-    command = [sys.executable, script.__file__, "train", *flags, "--steps", "2000"]
+    return pairs.parent
+
+
+def pack(dataset: Path) -> float:
+    """Pack a folder beside it; the seconds that takes."""
+    start = time.perf_counter()
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([sys.executable, script.__file__, "pack", str(dataset)], check=True, **quiet)
+    return time.perf_counter() - start
+
+
+def start_up(dataset: Path) -> tuple[float, int, float]:
+    """Seconds from the command to the first step on a dataset, bytes then, and seconds to the next
+    step where the run goes on."""
+    with tempfile.TemporaryDirectory() as output:
+        flags = ["--dataset", str(dataset), "--output", output, "--image-size", "64"]
+        flags += ["--generator-filters", "16", "--discriminator-filters", "16", "--log-every", "1"]
+        first, memory = seconds_to_step(1, [*flags, "--steps", "2"], stops=False)
+        again, _ = seconds_to_step(3, [*flags, "--steps", "2000"], stops=True)
+    return first, memory, again
+
+
+def seconds_to_step(step: int, flags: list[str], stops: bool) -> tuple[float, int]:
+    """Seconds that a training takes from the command to a step, and bytes in memory then."""
+    command = [sys.executable, script.__file__, "train", *flags]
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     start = time.perf_counter()
     with subprocess.Popen(command, **quiet) as process:
-        next(line for line in process.stdout if line.startswith("1/"))
-        seconds = time.perf_counter() - start
-        at_first = memory_of(process.pid)
-        next(line for line in process.stdout if line.startswith("1,000/"))
-        later = memory_of(process.pid)
-        process.kill()
-    return seconds, at_first, later
+        next(line for line in process.stdout if line.startswith(f"{step}/"))
+        seconds, memory = time.perf_counter() - start, memory_of(process.pid)
+        if stops:
+            process.kill()
+        process.stdout.read()
+    return seconds, memory
+
+
+SOURCES = {  # of pairs for `measure_pairs`: a suffix of the dataset's name, bytes kept in memory
+    "memory": ("", script.CACHE_BYTES),
+    "JPEG on disk": ("", 0),
+    "pack": (".pack", 0),
+}
+
+
+def measure_pairs(pipe, dataset: Path, source: str, cores: int) -> None:
+    """Pairs of 256×256, with jitter, that some cores make ready in a second."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    os.cpu_count = lambda: cores
+    suffix, script.CACHE_BYTES = SOURCES[source]
+    config = Train(dataset=f"{dataset}{suffix}", direction="BtoA", steps=10_000)
+    split = check_split(script.find_splits(config)["train"], "train", config)
+    found = settle(config, split)
+    batches = iter(script.batches(split, config, found, 0, tf.distribute.InputContext()))
+    for _ in range(2 * len(split)):
+        next(batches)
+    start = time.perf_counter()
+    for _ in range(PAIRS_TIMED):
+        next(batches)
+    pipe.send(PAIRS_TIMED / (time.perf_counter() - start))
 
 
 def memory_of(process: int) -> int:
@@ -127,7 +182,7 @@ def main() -> None:
     print(f"{'devices':<16}{'pairs/s':>12}{'efficiency':>12}{'memory':>12}", flush=True)
     alone = None
     for count in options.devices:
-        seconds, memory = measured(count, 256, count, options.steps)
+        seconds, memory = in_process(measure, count, 256, count, options.steps)
         alone = alone or count / seconds / count
         share = count / seconds / count / alone
         print(
@@ -135,22 +190,50 @@ def main() -> None:
         )
     print(f"\n{'image size':<16}{'ms/step':>12}{'ms/megapixel':>14}{'memory':>12}")
     for size in options.image_sizes:
-        seconds, memory = measured(1, size, 1, options.steps)
+        seconds, memory = in_process(measure, 1, size, 1, options.steps)
         dear = seconds * 1e3 / (size**2 / 1e6)
         print(f"{size:<16}{seconds * 1e3:>12.0f}{dear:>14.0f}{memory / 1e6:>9.0f} MB", flush=True)
     print(f"\n{'batch size':<16}{'ms/step':>12}{'ms/pair':>12}{'memory':>12}")
     for size in options.batch_sizes:
-        seconds, memory = measured(1, 256, size, options.steps)
+        seconds, memory = in_process(measure, 1, 256, size, options.steps)
         each = seconds * 1e3 / size
         print(f"{size:<16}{seconds * 1e3:>12.0f}{each:>12.0f}{memory / 1e6:>9.0f} MB", flush=True)
-    print(f"\n{'pairs':<16}{'to step 1':>12}{'memory':>12}{'at step 1,000':>16}")
+    compare_sources(options)
+    compare_starts(options)
+
+
+def compare_sources(options: Options) -> None:
+    """Print how many pairs a second come from where, and how long a GPU would wait for them."""
+    print(
+        f"\n{'pairs from':<16}{'cores':>8}{'pairs/s':>10}{'waits at 100':>14}{'at 500 steps/s':>16}"
+    )
+    with tempfile.TemporaryDirectory() as place:
+        dataset = Path(place) / "pairs"
+        (dataset / "train").mkdir(parents=True)
+        for k in range(100):
+            halves = np.concatenate(draw_facade(0, k, (256, 256)), axis=1)
+            Image.fromarray(halves).save(dataset / f"train/{k}.jpg")
+        pack(dataset)
+        for source in SOURCES:
+            for cores in options.cores:
+                rate = in_process(measure_pairs, dataset, source, cores)
+                waits = [max(0.0, 1 - rate / steps) for steps in (100, 500)]
+                shares = f"{waits[0]:>14.0%}{waits[1]:>16.0%}"
+                print(f"{source:<16}{cores:>8}{rate:>10.0f}{shares}", flush=True)
+
+
+def compare_starts(options: Options) -> None:
+    """Print how long trainings on folders and packs take to their first step."""
+    print(f"\n{'pairs':<16}{'to step 1':>12}{'memory':>12}{'going on':>12}{'packing':>12}")
     for count in options.pairs:
-        with tempfile.TemporaryDirectory() as folder:
-            seconds, first, later = start_up(count, Path(folder))
-        print(
-            f"{count:<16,}{seconds:>10.1f} s{first / 1e6:>9.0f} MB{later / 1e6:>13.0f} MB",
-            flush=True,
-        )
+        with tempfile.TemporaryDirectory() as place:
+            folder = make_folder(count, Path(place))
+            seconds = {folder: 0.0, folder.with_suffix(".pack"): pack(folder)}
+            for dataset, packing in seconds.items():
+                first, memory, again = start_up(dataset)
+                name = f"{count:,}{' packed' if packing else ''}"
+                start = f"{first:>10.1f} s{memory / 1e6:>9.0f} MB{again:>10.1f} s"
+                print(f"{name:<16}{start}{packing:>10.1f} s", flush=True)
 
 
 if __name__ == "__main__":

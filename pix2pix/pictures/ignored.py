@@ -5,6 +5,8 @@ what is missing is elsewhere. No loss and no measure sees them: both pictures th
 made alike there.
 """
 
+from collections import defaultdict
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +54,7 @@ def read_mask(folder: Path, file: File, size: tuple[int, int]) -> np.ndarray:
     folder, or in one below it that is named like the folders of the picture."""
     *_, outer, inner = "", "", *file.absolute().parent.parts
     for place in (folder / outer / inner, folder / outer, folder / inner, folder):
-        paths = [path for path in place.glob("*") if path.stem == file.stem]
-        paths = [path for path in paths if path.suffix.lower() in SUFFIXES]
+        paths = list_masks(place, time_of(place)).get(file.stem, [])
         if len(paths) > 1:
             raise UserError(f"{paths[0]}: one of several masks of {file}; leave one")
         if paths:
@@ -62,6 +63,24 @@ def read_mask(folder: Path, file: File, size: tuple[int, int]) -> np.ndarray:
             mask = np.where(brightness > brightness.max() / 2, MASKED, 0).astype(np.uint8)
             return resize(mask, size)[..., 0] > MASKED / 2
     raise UserError(f"{file}: no mask of its name in {folder}, which --ignore names")
+
+
+@lru_cache(maxsize=16)
+def list_masks(folder: Path, changed: int) -> dict[str, list[Path]]:
+    """List the pictures in a folder, which was last changed at some time, by their stems."""
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for path in folder.glob("*"):
+        if path.suffix.lower() in SUFFIXES:
+            by_stem[path.stem].append(path)
+    return dict(by_stem)
+
+
+def time_of(folder: Path) -> int:
+    """Return when a folder was last changed, in nanoseconds; 0 if there is none."""
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def has_colour(pixels: np.ndarray, colour: tuple[int, int, int] | None) -> np.ndarray:
@@ -73,15 +92,11 @@ def has_colour(pixels: np.ndarray, colour: tuple[int, int, int] | None) -> np.nd
     levels = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1]
     distance = np.abs(levels / (np.iinfo(pixels.dtype).max / 255) - colour[: levels.shape[2]])
     is_near = (distance <= NEARLY).all(axis=-1)
-    from_border = [
-        np.flip(np.logical_and.accumulate(np.flip(is_near, axis), axis=axis), axis)
-        if is_last
-        else np.logical_and.accumulate(is_near, axis=axis)
-        for axis in (0, 1)
-        for is_last in (False, True)
-    ]
-    found = np.stack([(distance < 1 / 255).all(axis=-1), *from_border])
-    return np.any(found, axis=0)
+    found: np.ndarray = (distance < 1 / 255).all(axis=-1)
+    for turns in range(4):  # each of them brings another border to the top
+        from_top = np.logical_and.accumulate(np.rot90(is_near, turns), axis=0)
+        found |= np.rot90(from_top, -turns)
+    return found
 
 
 def is_transparent(pixels: np.ndarray) -> np.ndarray:
