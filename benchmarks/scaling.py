@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --devices 1 2 4 8 --image-sizes 256 512 1024 --steps 50
-    python benchmarks/scaling.py --devices --image-sizes --batch-sizes --pairs 20000
+    python benchmarks/scaling.py --devices --image-sizes --batch-sizes --folders 20000
 
 The second command is for several GPUs, the third is of data alone.
 
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import image_to_image_translation as script
 from pix2pix.networks.devices import strategy_of
 from pix2pix.options.train import Train
+from pix2pix.pairs.packs.pack_index import read_index
+from pix2pix.pairs.packs.texts import Texts
 from pix2pix.pairs.splits import Split
 from pix2pix.pairs.synthetic import SyntheticPair, draw_facade
 from pix2pix.preparation import check_split, settle
@@ -51,8 +53,10 @@ class Options:
     """At 256×256."""
     cores: tuple[int, ...] = (1, 2)
     """That make pairs of 256×256 ready."""
-    pairs: tuple[int, ...] = (20_000, 200_000, 1_000_000)
-    """Sizes of the dataset; pairs are small, 128×64 pixels, and trained on at 64×64."""
+    folders: tuple[int, ...] = (20_000, 200_000)
+    """Sizes of datasets, packed too; pairs are small, 128×64 pixels, and trained on at 64×64."""
+    packs: tuple[int, ...] = (1_000_000,)
+    """Sizes of packs with the pictures of the last of these again and again."""
     steps: int = 10
     """Steps measured each time, after three to warm up."""
 
@@ -224,16 +228,37 @@ def compare_sources(options: Options) -> None:
 
 def compare_starts(options: Options) -> None:
     """Print how long trainings on folders and packs take to their first step."""
-    print(f"\n{'pairs':<16}{'to step 1':>12}{'memory':>12}{'going on':>12}{'packing':>12}")
-    for count in options.pairs:
-        with tempfile.TemporaryDirectory() as place:
+    print(f"\n{'pairs':<20}{'to step 1':>12}{'memory':>12}{'going on':>12}{'packing':>12}")
+
+    def print_start(dataset: Path, count: int, note: str) -> None:
+        first, memory, again = start_up(dataset)
+        start = f"{first:>10.1f} s{memory / 1e6:>9.0f} MB{again:>10.1f} s"
+        print(f"{count:<10,}{dataset.suffix:<10}{start}{note}", flush=True)
+
+    with tempfile.TemporaryDirectory() as place:
+        for count in options.folders:
             folder = make_folder(count, Path(place))
-            seconds = {folder: 0.0, folder.with_suffix(".pack"): pack(folder)}
-            for dataset, packing in seconds.items():
-                first, memory, again = start_up(dataset)
-                name = f"{count:,}{' packed' if packing else ''}"
-                start = f"{first:>10.1f} s{memory / 1e6:>9.0f} MB{again:>10.1f} s"
-                print(f"{name:<16}{start}{packing:>10.1f} s", flush=True)
+            print_start(folder, count, "")
+            print_start(folder.with_suffix(".pack"), count, f"{pack(folder):>10.1f} s")
+        for count in options.packs:
+            print_start(repeat_pack(folder.with_suffix(".pack"), count), count, "")
+
+
+def repeat_pack(packed: Path, count: int) -> Path:
+    """A pack of so many pairs: those of another, again and again, under other names."""
+    index, larger = read_index(packed), packed.with_name(f"{count}.pack")
+    held_out = int(index.counts[1])
+    rows = np.resize(np.arange(int(index.counts[0])), count - held_out)
+    rows = np.concatenate([rows, int(index.counts[0]) + np.arange(held_out)])
+    columns = ("shard", "offset", "length", "checksum", "shapes", "weight", "group")
+    names = Texts.of(f"train/{k}.jpg" for k in range(count))
+    repeated = {name: getattr(index, name)[rows] for name in columns}
+    counts = np.array([count - held_out, held_out, 0], np.int64)
+    larger.mkdir()
+    for name in index.shards:
+        (larger / name).hardlink_to(packed / name)
+    replace(index, counts=counts, paths=names, below=names, **repeated).write(larger)
+    return larger
 
 
 if __name__ == "__main__":

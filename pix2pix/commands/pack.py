@@ -34,9 +34,10 @@ def pack(options: Pack) -> Path:
     """Pack the pairs of a dataset; return the folder of the pack."""
     of_data = options_of_data(options)
     check_options(of_data)
-    folder = options.output or Path(f"{options.dataset.rstrip('/')}.pack")
+    place = options.dataset.rstrip("/") or of_data.run_folder.name
+    folder = options.output or Path(f"{place}.pack")
     refuse_other_files(folder)
-    if is_pack(Path(options.dataset)):
+    if is_pack(Path(of_data.dataset)):
         raise UsageError(f"{options.dataset} is a pack already: train --dataset takes it.")
     splits = find_splits(of_data)
     pairs = {name: split.file_pairs for name, split in splits.items()}
@@ -60,8 +61,10 @@ def options_of_data(options: Pack) -> Train:
     """Return the options by which a training would find the same pairs."""
     if options.shards is not None and options.shards < 1:
         raise UsageError("--shards must be at least 1.")
+    if not options.dataset and not options.source_dir:
+        raise UsageError("pack wants to know what: name a folder, or a --source-dir.")
     return Train(
-        dataset=options.dataset,
+        dataset=options.dataset or Train.dataset,
         source_dir=options.source_dir,
         target_dir=options.target_dir,
         task="colorize" if options.photos else "pairs",  # any that takes photos alone

@@ -92,7 +92,7 @@ def has_colour(pixels: np.ndarray, colour: tuple[int, int, int] | None) -> np.nd
     levels = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1]
     distance = np.abs(levels / (np.iinfo(pixels.dtype).max / 255) - colour[: levels.shape[2]])
     is_near = (distance <= NEARLY).all(axis=-1)
-    found: np.ndarray = (distance < 1 / 255).all(axis=-1)
+    found = np.all(distance < 1 / 255, axis=-1)
     for turns in range(4):  # each of them brings another border to the top
         from_top = np.logical_and.accumulate(np.rot90(is_near, turns), axis=0)
         found |= np.rot90(from_top, -turns)

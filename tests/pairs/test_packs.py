@@ -87,6 +87,15 @@ def test_groups_weights_and_files_of_two_folders(small, in_two_folders):
     assert_same_batches(ours[2], theirs[2])
 
 
+def test_folders_anywhere_are_packed_by_their_flags(small, in_two_folders):
+    places = {"source_dir": in_two_folders / "A", "target_dir": in_two_folders / "B"}
+    config = dataclasses.replace(small, source_channels=None, target_channels=None, steps=12)
+    ours = drawn(dataclasses.replace(config, dataset=str(pack("", **places))))
+    theirs = drawn(dataclasses.replace(config, dataset="facades", **places))
+    assert ours[:2] == theirs[:2]
+    assert_same_batches(ours[2], theirs[2])
+
+
 def test_a_run_goes_on_with_the_pack_of_its_folder(small, pair_folder):
     config = dataclasses.replace(small, dataset=str(pair_folder), steps=4)
     script.train(dataclasses.replace(config, name="whole"))
@@ -228,6 +237,7 @@ def test_several_processes_share_the_work(pair_folder, tmp_path, monkeypatch):
         ({"output": Path("done.pack")}, "done.pack: is packed already. Delete it first"),
         ({"dataset": "synthetic"}, "synthetic: has no files to pack"),
         ({"dataset": "done.pack"}, "done.pack is a pack already: train --dataset takes it"),
+        ({"dataset": ""}, "pack wants to know what: name a folder, or a --source-dir"),
         (
             {"dataset": "nowhere"},
             "an existing folder, and left out where there is --source-dir, not nowhere",
