@@ -258,6 +258,8 @@ def test_every_documented_command_parses(command, tmp_path, monkeypatch, capsys)
         "depth",
         "cells",
         "masks",
+        "mr",
+        "ct",
     ):
         (tmp_path / folder).mkdir()
     arguments = shlex.split(re.split(r" {2,}|`|\)", command)[0], comments=True)[2:]

@@ -4,12 +4,15 @@ files or more, or photos alone."""
 import hashlib
 import os
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 from pix2pix.pairs.file_pairs import SPLITS, FilePair, FoundPairs
 from pix2pix.pairs.groups import put_into_groups
 from pix2pix.pairs.pair_table import find_table, read_table
+from pix2pix.pairs.volumes.volume_pairs import put_volumes_into_groups
 from pix2pix.pictures.picture_files import SUFFIXES
+from pix2pix.pictures.volumes.volume_files import is_volume, without_ending
 from pix2pix.talk.errors import UserError, on_one_line
 from pix2pix.talk.lines import say_row
 
@@ -31,12 +34,15 @@ def find_pairs(
     """Find the pairs below a folder, or of the folders named as `sides` (B the last), by split: as
     pairs.csv says, or as the folders do.
 
-    With `photos`, find single photos instead; of two folders, those in the one of the targets."""
+    With `photos`, find single photos instead; of two folders, those in the one of the targets. A
+    pair of volumes is still one pair, in the group of its patient."""
     table = None if sides else find_table(root)
     found = read_table(table, photos) if table else find_in_folders(root, sides, photos)
     if group:
         for there in found.values():
             there.pairs = put_into_groups(there.pairs, group)
+    for there in found.values():
+        put_volumes_into_groups(there)
     others = [there for split, there in found.items() if split != "train"]
     if not any(others):
         found["train"].pairs, held_out = hold_out(found["train"].pairs, holdout, seed)
@@ -53,19 +59,22 @@ def find_in_folders(
         folders = {split: places[-1:] for split, places in folders.items()}
     side_by_side = len(folders["train"]) == 1 and not photos
     deep = photos and len(folders) == 1  # else what lies below is another split
-    found = {split: find_files(places, deep, side_by_side) for split, places in folders.items()}
-    if not found["train"] and not deep:
-        if not sides:
-            refuse_two_subfolders(root)
-        found = {split: find_files(places, True, side_by_side) for split, places in folders.items()}
-    if not found["train"]:
-        where = " and ".join(map(str, folders["train"]))
-        what = "photos" if photos else "side-by-side pairs, or A/ and B/ with the same file names,"
-        raise UserError(
-            f"{where}: no pictures. Put {what} there, or use --dataset synthetic. "
-            'See README, "Your own pictures".'
-        )
-    return found
+    for is_wanted in (is_picture, is_volume):  # volumes beside pictures are passed over
+        for below in (True,) if deep else (False, True):
+            if below and not deep and not sides:
+                refuse_two_subfolders(root)
+            found = {
+                split: find_files(places, below, side_by_side, is_wanted)
+                for split, places in folders.items()
+            }
+            if found["train"]:
+                return found
+    where = " and ".join(map(str, folders["train"]))
+    what = "photos" if photos else "side-by-side pairs, or A/ and B/ with the same file names,"
+    raise UserError(
+        f"{where}: no pictures. Put {what} there, or use --dataset synthetic. "
+        'See README, "Your own pictures".'
+    )
 
 
 def refuse_two_subfolders(root: Path) -> None:
@@ -80,6 +89,11 @@ def refuse_two_subfolders(root: Path) -> None:
             f"{root}: no pictures, but in {first.name} and {second.name}. To turn those of the "
             f"first into those of the second: --source-dir {first} --target-dir {second}"
         )
+
+
+def is_picture(path: Path) -> bool:
+    """Tell by its name whether a file is a picture; a folder is none."""
+    return path.suffix.lower() in SUFFIXES and not os.path.isdir(path)
 
 
 def find_folders(root: Path, sides: tuple[str, ...] | None) -> dict[str, Folders]:
@@ -124,7 +138,9 @@ def place_folders(root: Path, layout: str, sides: tuple[str, ...]) -> dict[str, 
     return folders
 
 
-def find_files(folders: Folders, deep: bool, side_by_side: bool) -> FoundPairs[FilePair]:
+def find_files(
+    folders: Folders, deep: bool, side_by_side: bool, is_wanted: Callable[[Path], bool]
+) -> FoundPairs[FilePair]:
     """Find the pairs in the folders of a split; those of several are matched by their names.
 
     With `deep`, also in whatever lies below, matched by the path there; but not in other splits."""
@@ -132,9 +148,8 @@ def find_files(folders: Folders, deep: bool, side_by_side: bool) -> FoundPairs[F
     matches: dict[str, list[list[Path]]] = defaultdict(lambda: [[] for _ in folders])
     for index, folder in enumerate(folders):
         for file in sorted(folder.glob("**/[!.]*" if deep else "[!.]*")):
-            below, known = file.relative_to(folder), file.suffix.lower() in SUFFIXES
-            if known and below.parts[0] not in SPLITS and not os.path.isdir(file):
-                key = str(below.with_suffix("") if len(folders) > 1 else file)
+            if file.relative_to(folder).parts[0] not in SPLITS and is_wanted(file):
+                key = str(without_ending(file).relative_to(folder) if len(folders) > 1 else file)
                 matches[key][index].append(file)
     found = FoundPairs[FilePair]()
     for match in matches.values():

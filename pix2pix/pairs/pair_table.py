@@ -146,9 +146,11 @@ def write_table(folder: str, splits: Mapping[str, Sequence[FilePair]]) -> Path:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*sources, "target", "group", "weight", "split"])
+    rows = []
     for split, pair in pairs:
         files = [file.relative_to(folder).as_posix() for file in pair.files]
         files += [""] if pair.side_by_side else []
-        writer.writerow([*files, pair.group, f"{pair.weight:g}", split])
+        rows.append((*files, pair.group, f"{pair.weight:g}", split))
+    writer.writerows(dict.fromkeys(rows))  # the slices of a volume are in one row
     write_text(Path(folder, TABLE), text.getvalue())
     return Path(folder, TABLE)
