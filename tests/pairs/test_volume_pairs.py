@@ -169,6 +169,22 @@ def test_a_damaged_volume_is_one_problem(volumes, tmp_path):
     assert sum(len(split) for split in splits.values()) == 15
 
 
+def test_a_damaged_series_is_one_problem(small, tmp_path):
+    pytest.importorskip("pydicom")
+    for side in ("A", "B"):
+        for name in ("p1", "p2", "p3"):
+            make_series(tmp_path / "scans" / side / name, numbers((3, 12, 10)))
+    (tmp_path / "scans" / "A" / "p2" / "001.dcm").write_bytes(b"no DICOM")
+    options = dataclasses.replace(small, dataset=str(tmp_path / "scans"))
+    (said,) = problems(options)
+    assert "001.dcm: not a readable DICOM file (" in said
+    splits, _ = prepare(
+        dataclasses.replace(options, skip_broken=True, target_channels=None, source_channels=None),
+        script.find_splits,
+    )
+    assert sum(len(split) for split in splits.values()) == 6
+
+
 def test_partners_of_which_one_is_missing(volumes, tmp_path):
     (tmp_path / "scans" / "B" / "p2.nii").unlink()
     (said,) = problems(volumes)

@@ -175,6 +175,24 @@ def test_what_is_no_volume(series, changes, said):
     assert said in refusal(series)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.7\0"),  # no transfer syntax at all
+        (b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.5.1.1\0"),
+        (b"-20.0\\-30.0\\100.0", b"-20.0\\-3x.0\\100.0"),
+        (b"-20.0\\-30.0\\100.0", b"-20.0\\-nan \\100.0"),
+    ],
+)
+def test_bytes_that_are_wrong(series, old, new):
+    """pydicom raises an error of another kind for each, some only when a number is asked for."""
+    content = (series / "005.dcm").read_bytes()
+    assert content.count(old) == 1
+    (series / "005.dcm").write_bytes(content.replace(old, new))
+    assert refusal(series)
+    assert find_patient(series, "patient1") == "P-17"
+
+
 def test_a_series_that_fills_the_memory_is_read_slice_by_slice(series, monkeypatch):
     monkeypatch.setattr(volume, "MOST_IN_MEMORY", 2000)
     assert read_slice(series, "axial", 2).shape == (12, 10)

@@ -90,7 +90,12 @@ def holds_series(folder: Path) -> bool:
 def read_patient(folder: Path) -> str:
     """Read the PatientID of a series in its first file; nothing if there is none."""
     first = list_files(folder)[0]
-    return str(read_dataset(first, pixels=False).get("PatientID") or "")
+    dataset = read_dataset(first, pixels=False)
+    with suppress(
+        Exception
+    ):  # pydicom raises several kinds, and more is said of it when it is read
+        return str(dataset.get("PatientID") or "")
+    return ""
 
 
 # --- One file -------------------------------------------------------------------------------------
@@ -118,8 +123,6 @@ def read_dataset(file: Path, pixels: bool) -> Any:
             raise ValueError("packed as a whole; unpack it (dcmconv, gdcmconv --raw)")
         tags = None if pixels else HEAD
         return pydicom.dcmread(file, stop_before_pixels=not pixels, specific_tags=tags)
-    except UserError:
-        raise
     except Exception as error:  # pydicom raises several kinds for damaged files
         raise UserError(f"{file}: not a readable DICOM file ({first_line(error)})") from error
 
@@ -127,8 +130,8 @@ def read_dataset(file: Path, pixels: bool) -> Any:
 def read_head(file: Path) -> SliceHead:
     """Read what a DICOM file says of its slice; refuse what is no slice of a volume."""
     dataset = read_dataset(file, pixels=False)
-    check_decodable(dataset, file)
     try:
+        check_decodable(dataset, file)
         frames = int(dataset.get("NumberOfFrames") or 1)
         samples = int(dataset.get("SamplesPerPixel") or 1)
         rows, columns = int(dataset.Rows), int(dataset.Columns)
@@ -145,7 +148,9 @@ def read_head(file: Path) -> SliceHead:
             (down, across),
             abs(float(thickness)),
         )
-    except (AttributeError, ValueError, TypeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # pydicom reads a number when it is asked for, and raises many kinds
         what = f"no slice of a volume ({first_line(error)}); move it out of the folder"
         raise UserError(f"{file}: {what}") from error
     if frames > 1:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from pix2pix.pictures.volumes.dicom import holds_series, open_series, read_patient
 from pix2pix.pictures.volumes.nifti import ENDINGS, open_nifti
-from pix2pix.pictures.volumes.volume import Volume, VolumeMemory
+from pix2pix.pictures.volumes.volume import MissingPackageError, Volume, VolumeMemory
+from pix2pix.talk.errors import UserError
 
 SUFFIXES = {*ENDINGS, ".dcm"}  # of slices of volumes
 
@@ -34,6 +35,11 @@ def without_ending(path: Path) -> Path:
 
 def find_patient(path: Path, name: str) -> str:
     """Return whose volume it is: as a DICOM series says, else its name below its folder."""
-    if path.is_dir():
+    if not path.is_dir():
+        return name
+    try:
         return read_patient(path) or name
-    return name
+    except MissingPackageError:
+        raise
+    except UserError:  # what is wrong with it is said when it is opened
+        return name
