@@ -69,6 +69,12 @@ def find_in_folders(
             }
             if found["train"]:
                 return found
+    for folder in folders["train"]:
+        if is_volume(folder):
+            raise UserError(
+                f"{folder}: holds DICOM files itself. Put each series into a folder of its own "
+                f"there, such as {folder / 'patient1'}."
+            )
     where = " and ".join(map(str, folders["train"]))
     what = "photos" if photos else "side-by-side pairs, or A/ and B/ with the same file names,"
     raise UserError(

@@ -213,6 +213,18 @@ def test_a_target_of_other_resolution_is_a_pair(volumes, tmp_path):
     assert problems(volumes) == []
 
 
+def test_a_series_that_lies_in_the_folder_of_a_side(small, tmp_path):
+    pytest.importorskip("pydicom")
+    for side in ("A", "B"):
+        make_series(tmp_path / "scans" / side, numbers((3, 12, 10)))
+    options = dataclasses.replace(small, dataset=str(tmp_path / "scans"))
+    with pytest.raises(UserError, match=r"A: holds DICOM files itself\. .*such as .*A/patient1\."):
+        script.find_splits(options)
+    photos = dataclasses.replace(options, task="super-resolve", scale=2)
+    photos = dataclasses.replace(photos, dataset=str(tmp_path), source_dir=None)
+    assert len(script.find_splits(photos)["train"]) == 3
+
+
 def test_volumes_without_partners(volumes, tmp_path):
     alone = dataclasses.replace(volumes, dataset=str(tmp_path / "scans" / "A"))
     said = problems(alone)

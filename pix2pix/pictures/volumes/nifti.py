@@ -144,8 +144,8 @@ def check_bytes(path: Path, begin: int, shape: tuple[int, ...], bytes_per_voxel:
         raise UserError(f"{path}: {claim}. {COPY_ANEW}.")
     if path.suffix.lower() != ".gz":
         return
-    unpack = "Unpack it (gunzip): of a .nii only single slices are read"
-    check_memory_of(path, shape, bytes_per_voxel, unpack)
+    way_out = "Unpack it (gunzip): of a .nii only single slices are read"
+    check_memory_of(path, shape, bytes_per_voxel, way_out)
     with path.open("rb") as file:
         file.seek(-4, 2)
         said = int.from_bytes(file.read(4), "little")  # how long it is unpacked, modulo 2**32
