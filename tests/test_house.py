@@ -260,6 +260,8 @@ def test_every_documented_command_parses(command, tmp_path, monkeypatch, capsys)
         "cells",
         "masks",
         "my_pairs.pack",
+        "mr",
+        "ct",
     ):
         (tmp_path / folder).mkdir()
     arguments = shlex.split(re.split(r" {2,}|`|\)", command)[0], comments=True)[2:]

@@ -43,6 +43,8 @@ def pack(options: Pack) -> Path:
     pairs = {name: split.file_pairs for name, split in splits.items()}
     if not pairs["train"]:
         raise UsageError(f"{dataset_name(of_data)}: has no files to pack.")
+    if not all(isinstance(file, Path) for file in pairs["train"][0].files):
+        raise UsageError(f"{dataset_name(of_data)}: holds volumes. Only pictures can be packed.")
     packing = Packing(folder, pairs, options.shards, of_data)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,12 @@ from pix2pix.pictures.sides import LARGEST, parse_colour
 from pix2pix.talk.errors import UsageError, shorten
 
 MOST = 10**12  # that a whole number may be: products of two still fit into 64 bits
-MOST_OF = {"generator_filters": 1024, "discriminator_filters": 1024, "batch_size": 4096}
+MOST_OF = {
+    "generator_filters": 1024,
+    "discriminator_filters": 1024,
+    "batch_size": 4096,
+    "slices": 99,
+}
 MAY_BE_ZERO = ("seed", "validate")
 LONGEST = 8192  # pixels, in height or width of the networks
 
@@ -139,6 +144,9 @@ def names_group(group: str) -> bool:
 
 def check_meanings(options: Train) -> None:
     """Refuse classes of what is no label map, and ranges that are none."""
+    require(
+        options.slices % 2 == 1, options, "slices", "odd: the middle one, and as many beside it"
+    )
     if options.classes and options.labels == "none":
         raise UsageError("--classes is for label maps: which side is one? --labels source, say.")
     if options.range in (None, ("auto",), ("each",)):

@@ -49,13 +49,14 @@ class Translate(Options):
     run: Run
     """The name of a run, its folder, or a generator.keras."""
     inputs: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="INPUT…")]
-    """Pictures, videos, folders with all that is below them, or patterns like "photos/*.jpg". Where
-    several pictures make a source, as many folders, in the order of the training."""
+    """Pictures, videos, volumes, folders with all that is below them, or patterns like
+    "photos/*.jpg". Where several pictures make a source, as many folders, in the order of the
+    training."""
     output: Path = Path("translated")
     """The folder for the results; they are named like the inputs. Of one picture, also a file."""
     format: Literal["png", "jpg", "webp", "tif", "npy", "same"] = "png"
     """same: each as its input. Where the targets had 16 bits, png and tif have them too; what png
-    cannot hold, such as 32 bits, becomes tif."""
+    cannot hold, such as 32 bits, becomes tif. Volumes become NIfTI whatever it says."""
     labels: Literal["exact", "soft"] = "exact"
     """Where the targets are label maps: the exact colour of a class, or what the generator made."""
     overwrite: bool = False

@@ -166,6 +166,10 @@ class PictureOptions(Options):
     classes: Free[Unset[Path]] = None
     """A text file with the classes, a line each: NUMBER RED GREEN BLUE NAME. Default: found in the
     training pictures."""
+    axis: SameRun[Literal["axial", "coronal", "sagittal"]] = "axial"
+    """Of volumes (NIfTI, DICOM): which slices are the pictures."""
+    slices: Network[int] = 1
+    """Of volumes: how many neighbouring slices make a source together, as channels: 1, 3, 5 …"""
     range: Free[Unset[tuple[str, ...]]] = None
     """What is black and white in pictures of more than 8 bits: LOW HIGH, or those of the sources
     and those of the targets; auto: where nearly all numbers of the training pictures lie, each:

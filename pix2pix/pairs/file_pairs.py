@@ -13,13 +13,14 @@ from pix2pix.pairs.packs.packed_file import PackedFile
 from pix2pix.pictures.picture_files import MAX_PIXELS, holds_measurements, read_picture
 from pix2pix.pictures.pixels import drop_opaque_alpha, has_alpha
 from pix2pix.pictures.sides import Part, Side
+from pix2pix.pictures.volumes.volume import VolumeSlice
 from pix2pix.talk.errors import UserError, on_one_line
 from pix2pix.talk.files import File
 
 SPLITS = ("train", "val", "test")
 SAME_SHAPE = 0.01  # by which the shapes of partners may differ, as rounded sizes do
 
-AnyFile = Path | PackedFile
+AnyFile = Path | PackedFile | VolumeSlice
 Files = tuple[AnyFile, ...]  # of one pair: those of A, and that of B; or one that holds both
 
 
@@ -41,8 +42,10 @@ class FilePair:
 
     @property
     def state(self) -> str:
-        """Return what changes when a file does: path, bytes and the time of the last change."""
-        return "; ".join(map(state_of, self.files))
+        """Return what changes when a file does: path, bytes and the time of the last change; of parts
+        of larger files, nothing."""
+        paths = [file for file in self.files if isinstance(file, Path)]
+        return "; ".join(map(state_of, paths)) if len(paths) == len(self.files) else ""
 
     @property
     def title(self) -> str:
@@ -101,10 +104,10 @@ def size_of(file: AnyFile) -> int:
         return 0
 
 
-def state_of(file: AnyFile) -> str:
+def state_of(file: Path) -> str:
     """Return what changes when a file does: its path, its bytes, the time of its last change."""
     try:
-        stat = os.stat(str(file))
+        stat = file.stat()
     except OSError:
         return f"{file} cannot be reached"
     return f"{file}, {stat.st_size} bytes, changed at {stat.st_mtime_ns} ns"

@@ -4,7 +4,7 @@ files or more, or photos alone."""
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pix2pix.pairs.file_pairs import SPLITS, FilePair, FoundPairs
@@ -12,7 +12,9 @@ from pix2pix.pairs.groups import put_into_groups
 from pix2pix.pairs.packs.pack_index import is_pack
 from pix2pix.pairs.packs.packed_pairs import find_packed_pairs
 from pix2pix.pairs.pair_table import find_table, read_table
+from pix2pix.pairs.volumes.volume_pairs import put_volumes_into_groups
 from pix2pix.pictures.picture_files import SUFFIXES
+from pix2pix.pictures.volumes.volume_files import is_volume, without_ending
 from pix2pix.talk.errors import UserError, on_one_line
 from pix2pix.talk.lines import say_row
 
@@ -35,7 +37,7 @@ def find_pairs(
     pairs.csv says, or as the folders do.
 
     With `photos`, find single photos instead; of two folders, those in the one of the targets. A
-    pack has them divided already."""
+    pack has them divided already; a pair of volumes is still one, in the group of its patient."""
     if not sides and is_pack(root):
         return find_packed_pairs(root, photos, group)
     table = None if sides else find_table(root)
@@ -43,6 +45,8 @@ def find_pairs(
     if group:
         for there in found.values():
             there.pairs = put_into_groups(there.pairs, group)
+    for there in found.values():
+        put_volumes_into_groups(there)
     others = [there for split, there in found.items() if split != "train"]
     if not any(others):
         found["train"].pairs, held_out = hold_out(found["train"].pairs, holdout, seed)
@@ -59,19 +63,28 @@ def find_in_folders(
         folders = {split: places[-1:] for split, places in folders.items()}
     side_by_side = len(folders["train"]) == 1 and not photos
     deep = photos and len(folders) == 1  # else what lies below is another split
-    found = {split: find_files(places, deep, side_by_side) for split, places in folders.items()}
-    if not found["train"] and not deep:
-        if not sides:
-            refuse_two_subfolders(root)
-        found = {split: find_files(places, True, side_by_side) for split, places in folders.items()}
-    if not found["train"]:
-        where = " and ".join(map(str, folders["train"]))
-        what = "photos" if photos else "side-by-side pairs, or A/ and B/ with the same file names,"
-        raise UserError(
-            f"{where}: no pictures. Put {what} there, or use --dataset synthetic. "
-            'See README, "Your own pictures".'
-        )
-    return found
+    for is_wanted in (is_picture, is_volume):  # volumes beside pictures are passed over
+        for below in (True,) if deep else (False, True):
+            if below and not deep and not sides:
+                refuse_two_subfolders(root)
+            found = {
+                split: find_files(places, below, side_by_side, is_wanted)
+                for split, places in folders.items()
+            }
+            if found["train"]:
+                return found
+    for folder in folders["train"]:
+        if is_volume(folder):
+            raise UserError(
+                f"{folder}: holds DICOM files itself. Put each series into a folder of its own "
+                f"there, such as {folder / 'patient1'}."
+            )
+    where = " and ".join(map(str, folders["train"]))
+    what = "photos" if photos else "side-by-side pairs, or A/ and B/ with the same file names,"
+    raise UserError(
+        f"{where}: no pictures. Put {what} there, or use --dataset synthetic. "
+        'See README, "Your own pictures".'
+    )
 
 
 def refuse_two_subfolders(root: Path) -> None:
@@ -86,6 +99,11 @@ def refuse_two_subfolders(root: Path) -> None:
             f"{root}: no pictures, but in {first.name} and {second.name}. To turn those of the "
             f"first into those of the second: --source-dir {first} --target-dir {second}"
         )
+
+
+def is_picture(path: Path) -> bool:
+    """Tell by its name whether a file is a picture; a folder is none."""
+    return path.suffix.lower() in SUFFIXES and not os.path.isdir(path)
 
 
 def find_folders(root: Path, sides: tuple[str, ...] | None) -> dict[str, Folders]:
@@ -130,7 +148,9 @@ def place_folders(root: Path, layout: str, sides: tuple[str, ...]) -> dict[str, 
     return folders
 
 
-def find_files(folders: Folders, deep: bool, side_by_side: bool) -> FoundPairs[FilePair]:
+def find_files(
+    folders: Folders, deep: bool, side_by_side: bool, is_wanted: Callable[[Path], bool]
+) -> FoundPairs[FilePair]:
     """Find the pairs in the folders of a split; those of several are matched by their names.
 
     With `deep`, also in whatever lies below, matched by the path there; but not in other splits."""
@@ -138,9 +158,8 @@ def find_files(folders: Folders, deep: bool, side_by_side: bool) -> FoundPairs[F
     matches: dict[str, list[list[Path]]] = defaultdict(lambda: [[] for _ in folders])
     for index, folder in enumerate(folders):
         for file in sorted(folder.glob("**/[!.]*" if deep else "[!.]*")):
-            below, known = file.relative_to(folder), file.suffix.lower() in SUFFIXES
-            if known and below.parts[0] not in SPLITS and not os.path.isdir(file):
-                key = str(below.with_suffix("") if len(folders) > 1 else file)
+            if file.relative_to(folder).parts[0] not in SPLITS and is_wanted(file):
+                key = str(without_ending(file).relative_to(folder) if len(folders) > 1 else file)
                 matches[key][index].append(file)
     pairs, problems = [], []
     for match in matches.values():

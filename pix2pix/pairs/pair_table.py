@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from pix2pix.pairs.file_pairs import SPLITS, FilePair, FoundPairs
+from pix2pix.pairs.packs.packed_file import PackedFile
 from pix2pix.talk.errors import UserError, first_line, on_one_line, shorten
 from pix2pix.talk.files import write_text
 from pix2pix.talk.lines import say_row
@@ -148,9 +149,12 @@ def write_table(folder: str, splits: Mapping[str, Sequence[FilePair]]) -> Path:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*sources, "target", "group", "weight", "split"])
+    rows = []
     for split, pair in pairs:
-        files = [Path(str(file)).relative_to(folder).as_posix() for file in pair.files]
+        paths = [file for file in pair.files if not isinstance(file, PackedFile)]
+        files = [path.relative_to(folder).as_posix() for path in paths]
         files += [""] if pair.side_by_side else []
-        writer.writerow([*files, pair.group, f"{pair.weight:g}", split])
+        rows.append((*files, pair.group, f"{pair.weight:g}", split))
+    writer.writerows(dict.fromkeys(rows))  # the slices of a volume are in one row
     write_text(Path(folder, TABLE), text.getvalue())
     return Path(folder, TABLE)

@@ -110,7 +110,7 @@ def keys_of(split: Split, options: Train) -> np.ndarray:
     if isinstance(split.pairs, PackedPairs) or os.path.isdir(options.ignore or ""):
         return keys
     for k, pair in enumerate(split.pairs):
-        if isinstance(pair, FilePair):
+        if isinstance(pair, FilePair) and pair.state:
             text = f"{split.order} {options.ignore} {pair.state}"
             digest = hashlib.blake2b(os.fsencode(text), digest_size=8).digest()
             keys[k] = int.from_bytes(digest, "little")

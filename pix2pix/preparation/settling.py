@@ -33,6 +33,7 @@ from pix2pix.pairs.file_pairs import FilePair, FoundPairs
 from pix2pix.pairs.packs.packed_pairs import replace_in_all
 from pix2pix.pairs.splits import CheckedSplit, Split, mix
 from pix2pix.pairs.tasks import TASKS, Task
+from pix2pix.pairs.volumes.volume_pairs import slice_volumes
 from pix2pix.pictures.georeference import read_no_data
 from pix2pix.pictures.ignored import ALPHA, NODATA, has_no_data, set_apart
 from pix2pix.pictures.label_maps import are_among, find_classes, read_classes
@@ -77,6 +78,7 @@ def check_options(options: Train) -> None:
         if options.ignore and options.direction == "BtoA":
             raise UsageError("--ignore is for photos as targets, not with --direction BtoA.")
         require(options.labels in ("none", "auto"), options, "labels", "none with this --task")
+        require(options.slices == 1, options, "slices", "1 with this --task")
         require(options.range != ("each",), options, "range", "auto or LOW HIGH with this --task")
 
 
@@ -103,7 +105,7 @@ def choose_order(options: Train) -> tuple[int, ...]:
 def in_order(by_split: Mapping[str, FoundPairs], options: Train) -> dict[str, Split]:
     """Turn the pairs that were found into splits, which know in what order to read a pair."""
     order, splits = choose_order(options), {}
-    for name, each in by_split.items():
+    for name, each in slice_volumes(by_split, order, options.axis, options.slices).items():
         pairs = each.pairs
         if options.ignore == NODATA:
             pairs = replace_in_all(pairs, may_lack_numbers=True)

@@ -41,6 +41,7 @@ from pix2pix.pictures.panels import draw_panel
 from pix2pix.pictures.picture_files import ARRAY_SUFFIXES
 from pix2pix.pictures.pixels import Kind, describe_channels, shown_parts
 from pix2pix.pictures.sides import LabelClass
+from pix2pix.pictures.volumes.volume_files import SUFFIXES as VOLUME_SUFFIXES
 from pix2pix.preparation import (
     check_layout,
     check_options,
@@ -218,7 +219,7 @@ def describe_pictures(split: CheckedSplit) -> str:
 
 def format_of(file: File) -> str:
     """Name the format of a picture file."""
-    if file.suffix.lower() in ARRAY_SUFFIXES:
+    if file.suffix.lower() in ARRAY_SUFFIXES | VOLUME_SUFFIXES:
         return file.suffix[1:].upper()
     with file.open("rb") as opened, Image.open(opened) as image:
         return image.format or "unknown"

@@ -17,10 +17,12 @@ from pix2pix.commands.open_run import TrainedRun, open_run
 from pix2pix.commands.translate.picture_files import PictureFiles
 from pix2pix.commands.translate.translator import Canvas, Job, Loaded, Translator
 from pix2pix.commands.translate.video import frame_rate, is_video, read_frames, write_frames
+from pix2pix.commands.translate.volumes import name_result, translate_volume
 from pix2pix.options.commands import Translate
 from pix2pix.pairs.file_pairs import check_is_file, read_pair, read_whole, stack_channels
 from pix2pix.pictures.ignored import NODATA
 from pix2pix.pictures.picture_files import SUFFIXES, check_memory, write_picture
+from pix2pix.pictures.volumes.volume_files import is_nifti, is_volume, without_ending
 from pix2pix.talk.errors import UsageError, UserError
 from pix2pix.talk.files import FullDiskError, explain_unwritten, map_ahead, replace_when_complete
 from pix2pix.talk.lines import say_row
@@ -38,10 +40,14 @@ def translate(options: Translate) -> PictureFiles:
     make_folder(options.output)
     jobs = [job for job in found if options.overwrite or not any(map(os.path.exists, job.results))]
     work = Work(Translator(trained, options))
-    work.translate_pictures([job for job in jobs if not is_video(job.path)])
+    work.translate_pictures(
+        [job for job in jobs if not (is_video(job.path) or is_volume(job.path))]
+    )
     for job in jobs:
         if is_video(job.path):
             work.translate_video(job)
+        elif is_volume(job.path):
+            work.translate_volume(job)
     if existing := len(found) - len(jobs):
         what = "of other pictures or an older checkpoint perhaps; --overwrite makes them anew"
         say_row("Left", f"{existing:,} that exist already, {what}")
@@ -69,18 +75,25 @@ def find_inputs(names: tuple[str, ...], output: Path) -> dict[Path, Path]:
     for name in names:
         matches = [name] if os.path.exists(name) else sorted(glob.glob(name, recursive=True))
         paths = [Path(match) for match in matches]
-        named = {path: Path(path.name) for path in paths if path.is_file()}
+        named = {path: Path(path.name) for path in paths if path.is_file() or is_volume(path)}
         for folder in paths:
             holds_results = real_path(folder) in results.parents
-            for path in sorted(folder.glob("**/[!.]*")):
-                is_known = path.suffix.lower() in SUFFIXES or is_video(path)
-                is_result = holds_results and results in real_path(path).parents
-                if is_known and not is_result and not path.is_dir():
-                    named[path] = path.relative_to(folder)
+            below = sorted(folder.glob("**/[!.]*"))
+            if holds_results:  # earlier ones are left out
+                below = [path for path in below if results not in real_path(path).parents]
+            known = [path for path in below if is_picture_or_video(path)]
+            for path in known or filter(is_volume, below):  # volumes beside them are passed over
+                named[path] = path.relative_to(folder)
         if not named:
             raise UserError(f"{name}: no pictures there. Name pictures, folders or patterns.")
         inputs |= named
     return inputs
+
+
+def is_picture_or_video(path: Path) -> bool:
+    """Tell by its name whether a file is a picture or a video; a folder is none."""
+    is_known = path.suffix.lower() in SUFFIXES or is_video(path)
+    return is_known and not path.is_dir()
 
 
 def find_partners(options: Translate) -> dict[Path, tuple[Path, ...]]:
@@ -90,15 +103,20 @@ def find_partners(options: Translate) -> dict[Path, tuple[Path, ...]]:
     first, *others = [find_inputs((name,), options.output) for name in options.inputs]
     partners: dict[Path, tuple[Path, ...]] = dict.fromkeys(first, ())
     for folder, inputs in zip(options.inputs[1:], others, strict=True):
-        by_name = {name.with_suffix(""): path for path, name in inputs.items()}
+        by_name = {bare_name(path, name): path for path, name in inputs.items()}
         for path, name in first.items():
-            partner = by_name.get(name.with_suffix(""))
+            partner = by_name.get(bare_name(path, name))
             if len(first) == len(inputs) == 1:
                 (partner,) = inputs
             if partner is None:
                 raise UserError(f"{path}: no partner in {folder}.")
             partners[path] += (partner,)
     return partners
+
+
+def bare_name(path: Path, name: Path) -> Path:
+    """Return what an input is called inside its folder, without what says its format."""
+    return name.with_name(without_ending(path).name)
 
 
 def real_path(path: Path) -> Path:
@@ -135,8 +153,7 @@ def find_jobs(options: Translate, trained: TrainedRun) -> list[Job]:
 
 def names_a_file(output: Path) -> bool:
     """Tell whether results go to one file, and not into a folder."""
-    is_known = output.suffix.lower() in SUFFIXES or is_video(output)
-    return is_known and not output.is_dir()
+    return (is_picture_or_video(output) or is_nifti(output)) and not output.is_dir()
 
 
 def make_folder(output: Path) -> None:
@@ -158,6 +175,11 @@ def result_paths(path: Path, name: Path, trained: TrainedRun, options: Translate
     result = options.output / name
     if names_a_file(options.output):
         result = options.output
+    if is_volume(path):
+        return [name_result(path, result, options)]
+    if names_a_file(options.output):
+        if is_nifti(result):
+            raise UsageError(f"--output {result}: {path} is no volume. Name a picture or a folder.")
     elif options.format != "same" and not is_video(path):
         deep = trained.found.target_bits == 32 or trained.found.target_channels > 4
         too_deep = deep and options.format == "png" and not options.side_by_side
@@ -208,6 +230,13 @@ class Work:
                         write_frames(frames, rate, job.path, temporary)
                 except OSError as error:
                     raise explain_unwritten(result, error) from error
+        except UserError as error:
+            self.skip(error)
+
+    def translate_volume(self, job: Job) -> None:
+        """Translate a volume slice by slice."""
+        try:
+            translate_volume(self.translator, job)
         except UserError as error:
             self.skip(error)
 

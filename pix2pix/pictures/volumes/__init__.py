@@ -1,0 +1,1 @@
+"""Volumes of medicine, NIfTI files and DICOM series: their slices as pictures, and back."""
