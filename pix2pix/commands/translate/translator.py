@@ -86,10 +86,10 @@ class Canvas:
     missing: int  # windows
 
     @classmethod
-    def begin(
+    def make_empty(
         cls, loaded: Loaded, window: tuple[int, int], zoom: Fraction, channels: int, samples: int
     ) -> "Canvas":
-        """Begin an empty one, so many times as large as the picture."""
+        """Make one without any window yet, so many times as large as the picture."""
         rows = share_pixels(loaded.rows, window[0], zoom)
         columns = share_pixels(loaded.columns, window[1], zoom)
         height, width = (int(length * zoom) for length in loaded.seen.shape[:2])
@@ -98,7 +98,7 @@ class Canvas:
         nothing = [np.zeros((), np.float32)] * samples
         return cls(loaded, rows, columns, images, nothing, missing)
 
-    def find_common(self) -> tuple[Common, ...]:
+    def settle_common(self) -> tuple[Common, ...]:
         """Find what the windows have in common, of each sample, when all were measured."""
         count = len(self.rows) * len(self.columns)
         return tuple(
@@ -116,14 +116,14 @@ class Window:
     top: int
     left: int
 
-    def place(self, zoom: Fraction, height: int, width: int) -> tuple[slice, slice]:
+    def find_place(self, zoom: Fraction, height: int, width: int) -> tuple[slice, slice]:
         """Return where it lies in a picture of so many times the size, in which it is so large."""
         top, left = int(self.top * zoom), int(self.left * zoom)
         return slice(top, top + height), slice(left, left + width)
 
     def blend(self, image: np.ndarray, zoom: Fraction) -> None:
         """Add what was made of it to its picture, with the shares of its pixels."""
-        canvas, place = self.canvas, self.place(zoom, *image.shape[:2])
+        canvas, place = self.canvas, self.find_place(zoom, *image.shape[:2])
         down = canvas.rows[self.top][:, None, None]
         across = canvas.columns[self.left][:, None]
         canvas.samples[self.sample][place] += image * down * across
@@ -175,7 +175,7 @@ class Translator:
         return Fraction(height, self.trained.window[0]), channels
 
     @cached_property
-    def cell(self) -> int:
+    def cell_size(self) -> int:
         """Return of how many pixels the places of windows are multiples."""
         return self.map_shape[0].denominator if self.agrees else 1
 
@@ -207,7 +207,7 @@ class Translator:
 
     def fit(self, pixels: np.ndarray, job: Job) -> Loaded:
         """Bring a picture to the size at which it is translated, and choose its windows."""
-        window, (height, width), cell = self.trained.window, pixels.shape[:2], self.cell
+        window, (height, width), cell = self.trained.window, pixels.shape[:2], self.cell_size
         side = self.trained.found.source
         if self.keeps_resolution:
             size = max(window[0], -height // cell * -cell), max(window[1], -width // cell * -cell)
@@ -231,7 +231,7 @@ class Translator:
         picture when all of its windows are there."""
         generator, noise = self.trained.generator, self.options.samples > 0
         zoom = Fraction(self.trained.task.zoom)
-        pictures = self.find_common(pictures) if self.agrees else pictures
+        pictures = self.measure_pictures(pictures) if self.agrees else pictures
         for windows in self.batch_windows(pictures, zoom, self.trained.found.target_channels):
             sources = self.cut_sources(windows)
             if windows[0].canvas.loaded.common:
@@ -243,8 +243,9 @@ class Translator:
                 if not window.canvas.missing:
                     yield window.canvas
 
-    def find_common(self, pictures: Iterable[Loaded]) -> Iterator[Loaded]:
-        """Find what the windows of pictures have in common, where there are several."""
+    def measure_pictures(self, pictures: Iterable[Loaded]) -> Iterator[Loaded]:
+        """See all windows a first time, where there are several; yield each picture with what its
+        windows have in common."""
         generator, noise = self.trained.generator, self.options.samples > 0
         for is_single, alike in groupby(pictures, is_one_window):
             if is_single:
@@ -258,7 +259,7 @@ class Translator:
                     canvas.moments[window.sample] = canvas.moments[window.sample] + of_window
                     window.blend(part, self.map_shape[0])
                     if not canvas.missing:
-                        yield replace(canvas.loaded, common=canvas.find_common())
+                        yield replace(canvas.loaded, common=canvas.settle_common())
 
     def batch_windows(
         self, pictures: Iterable[Loaded], zoom: Fraction, channels: int
@@ -277,7 +278,7 @@ class Translator:
         """List the windows of all pictures, for canvases of so many times their size."""
         samples = self.options.samples or 1
         for loaded in pictures:
-            canvas = Canvas.begin(loaded, self.trained.window, zoom, channels, samples)
+            canvas = Canvas.make_empty(loaded, self.trained.window, zoom, channels, samples)
             for sample in range(samples):
                 for top in loaded.rows:
                     for left in loaded.columns:
@@ -290,21 +291,21 @@ class Translator:
         height, width = self.trained.window
         sources = []
         for window in windows:
-            place = window.place(Fraction(1), height, width)
+            place = window.find_place(Fraction(1), height, width)
             sources.append(prepare_source(window.canvas.loaded.seen[place], self.trained))
         return tf.stack(self.fill_batch(sources))
 
-    def cut_common(self, windows: list[Window]) -> tuple[tf.Tensor, tf.Tensor]:
+    def cut_common(self, windows: list[Window]) -> tuple[np.ndarray, np.ndarray]:
         """Cut parts of the shared maps for windows; return them and the statistics of each."""
         zoom, _ = self.map_shape
         size = [int(length * zoom) for length in self.trained.window]
         common = [window.canvas.loaded.common[window.sample] for window in windows]
         parts = [
-            each.map[window.place(zoom, *size)]
+            each.map[window.find_place(zoom, *size)]
             for each, window in zip(common, windows, strict=True)
         ]
         statistics = [each.statistics for each in common]
-        return tf.stack(self.fill_batch(parts)), tf.stack(self.fill_batch(statistics))
+        return np.stack(self.fill_batch(parts)), np.stack(self.fill_batch(statistics))
 
     def fill_batch(self, values: list) -> list:
         """Repeat the first one until there are as many as in a batch: rounding depends on it."""
