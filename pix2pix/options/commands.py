@@ -64,6 +64,9 @@ class Translate(Options):
     native: bool = False
     """Keep the resolution, in windows of the training size. Otherwise pictures are resized to that
     size, and the results back."""
+    windows: Literal["agree", "alone"] = "agree"
+    """Where a picture has several windows, and a video frames. agree: they are seen twice, and
+    generated so that they go together; alone: each by itself, in half the time."""
     pairs: bool = False
     """The inputs are side-by-side pairs: translate the source half."""
     side_by_side: bool = False

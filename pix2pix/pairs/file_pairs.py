@@ -42,8 +42,8 @@ class FilePair:
 
     @property
     def state(self) -> str:
-        """Return what changes when a file does: path, bytes and the time of the last change; of parts
-        of larger files, nothing."""
+        """Return what changes when a file does: its path, bytes and time of change. Of parts of
+        larger files, that is nothing."""
         paths = [file for file in self.files if isinstance(file, Path)]
         return "; ".join(map(state_of, paths)) if len(paths) == len(self.files) else ""
 

@@ -5,6 +5,7 @@ import errno
 import os
 import shutil
 import weakref
+from fractions import Fraction
 from pathlib import Path
 
 import keras
@@ -20,7 +21,7 @@ from pix2pix import command_line
 from pix2pix.commands.open_run import open_run
 from pix2pix.commands.translate import translator
 from pix2pix.commands.translate.command import translate as run_translate
-from pix2pix.commands.translate.translator import Translator, place_windows
+from pix2pix.commands.translate.translator import Translator, place_windows, share_pixels
 from pix2pix.options.commands import Translate
 from pix2pix.pictures import picture_files
 from pix2pix.pictures.picture_files import read_picture
@@ -213,7 +214,8 @@ def test_native_copies_16_bits_exactly(small, tmp_path):
 @pytest.mark.parametrize(("length", "size", "zoom"), [(32, 32, 1), (33, 32, 1), (500, 32, 4)])
 def test_windows_cover_everything_once(length, size, zoom):
     total, last = np.zeros(length * zoom), 0
-    for begin, share in place_windows(length, size, zoom).items():
+    begins = place_windows(length, size, cell=1)
+    for begin, share in share_pixels(begins, size, Fraction(zoom)).items():
         assert begin - last <= size // 2 + 1
         assert share.shape == (size * zoom,)
         total[begin * zoom : (begin + size) * zoom] += share
@@ -243,7 +245,8 @@ def test_the_generator_never_gets_more_than_a_batch_of_windows(run, tmp_path, mo
 
     monkeypatch.setattr(translator, "generate", generate)
     make_picture(tmp_path / "1.png", 200, 150)
-    translate(run, tmp_path / "1.png", output=tmp_path / "out", native=True, batch_size=4)
+    options = {"native": True, "windows": "alone", "batch_size": 4}
+    translate(run, tmp_path / "1.png", output=tmp_path / "out", **options)
     assert shapes == {(4, 32, 32, 3)}
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from pix2pix.commands.open_run import TrainedRun, open_run
 from pix2pix.commands.translate.picture_files import PictureFiles
-from pix2pix.commands.translate.translator import Canvas, Job, Loaded, Translator
+from pix2pix.commands.translate.translator import Canvas, Job, Loaded, Translator, keep_steady
 from pix2pix.commands.translate.video import frame_rate, is_video, read_frames, write_frames
 from pix2pix.commands.translate.volumes import name_result, translate_volume
 from pix2pix.options.commands import Translate
@@ -222,6 +222,8 @@ class Work:
                 fit = partial(self.translator.fit, job=job)
                 loaded = map_ahead(fit, originals, self.options.batch_size)
                 made = self.translator.generate(loaded)
+                if self.options.windows == "agree":
+                    made = keep_steady(made)
                 finished = map_ahead(self.translator.finish, made, self.options.batch_size)
                 frames = (pictures[0] for pictures in finished)
                 try:
