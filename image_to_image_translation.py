@@ -427,16 +427,19 @@ def build_pixel_discriminator(options: Train, found: Found) -> keras.Model:
 @dataclass(frozen=True)
 class Discriminator:
     """A kind of discriminator: what builds it, what its verdicts cost (None: what --gan-loss says),
-    and how much L1 counts beside it with --l1-weight auto."""
+    and with auto how much L1, and the distance in a critic's features, count beside it."""
 
     build: Callable[[Train, Found], keras.Model]
     loss: GanLoss | None = None
     l1_weight: float = 100.0
+    feature_weight: float = 10.0
 
 
 DISCRIMINATORS = {
     "patches": Discriminator(build_patch_discriminator),
-    "classes": Discriminator(build_pixel_discriminator, CLASS_LOSS, l1_weight=3.0),
+    "classes": Discriminator(
+        build_pixel_discriminator, CLASS_LOSS, l1_weight=3.0, feature_weight=3.0
+    ),
 }
 
 
@@ -535,7 +538,8 @@ def compute_losses(
         pictures = critic.change_alike([source, target, generated], seed)
         losses |= critic.losses(networks["critic"], *pictures)
         losses["generator_total"] += losses["generator_critic"]
-        losses["generator_total"] += options.feature_weight * losses["generator_features"]
+        weight = kind.feature_weight if options.feature_weight == "auto" else options.feature_weight
+        losses["generator_total"] += weight * losses["generator_features"]
     return losses
 
 

@@ -81,7 +81,7 @@ def make_clip(pixels: np.ndarray) -> list[np.ndarray]:
     side, clip = height // 6, []
     step = max(1, (width - side) // FRAMES)
     square = pixels[height // 2 :, width // 2 :][:side, :side]
-    for k in range(FRAMES):
+    for k in range(min(FRAMES, (width - side) // step)):
         frame = pixels.copy()
         frame[height // 4 : height // 4 + side, step * k : step * k + side] = square
         clip.append(frame)

@@ -64,9 +64,10 @@ class Translate(Options):
     native: bool = False
     """Keep the resolution, in windows of the training size. Otherwise pictures are resized to that
     size, and the results back."""
-    windows: Literal["agree", "alone"] = "agree"
+    windows: Unset[Literal["agree", "alone"]] = None
     """Where a picture has several windows, and a video frames. agree: they are seen twice, and
-    generated so that they go together; alone: each by itself, in half the time."""
+    generated so that they go together; alone: each by itself, in half the time. Default: agree, but
+    windows of super-resolve alone, as their mean is nearer to the truth."""
     pairs: bool = False
     """The inputs are side-by-side pairs: translate the source half."""
     side_by_side: bool = False

@@ -19,7 +19,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "discriminator": "auto",
         "critic": "features",
         "l1_weight": "auto",
-        "feature_weight": 3.0,
+        "feature_weight": "auto",
     },
     # What vivid has taken the place of; for older runs, and for comparisons.
     "crisp": {"upsampling": "resize"},

@@ -230,8 +230,9 @@ class LearningOptions(Options):
     l1_weight: Told[float | Literal["auto"]] = 100.0
     """How much the L1 distance to the ground truth counts against deceiving the discriminator.
     auto: 3 where that names classes, else 100."""
-    feature_weight: Told[float] = 0.0
-    """With --critic features: how much the distance to the ground truth in its features counts."""
+    feature_weight: Told[float | Literal["auto"]] = 0.0
+    """With --critic features: how much the distance to the ground truth in its features counts.
+    auto: 3 where the discriminator names classes, else 10."""
     gan_loss: Told[Literal["vanilla", "least-squares", "hinge"]] = "vanilla"
     """What the discriminator's verdict costs both networks."""
     seed: Told[int] = 0

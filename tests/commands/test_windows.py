@@ -169,10 +169,12 @@ def test_any_kind_of_run_has_windows_that_agree(small, tmp_path, monkeypatch, op
 def test_windows_of_super_resolution_agree_at_the_size_of_the_result(small, tmp_path):
     run = make_run(tmp_path / "run", small_task(small, "super-resolve", scale=4))
     make_picture(tmp_path / "1.png", 21, 30)
-    agree = translated(run, tmp_path / "1.png", tmp_path / "agree")
+    usual = translated(run, tmp_path / "1.png", tmp_path / "usual")
+    agree = translated(run, tmp_path / "1.png", tmp_path / "agree", windows="agree")
     alone = translated(run, tmp_path / "1.png", tmp_path / "alone", windows="alone")
     assert agree.shape == alone.shape == (84, 120, 3)
     assert not np.array_equal(agree, alone)
+    np.testing.assert_array_equal(usual, alone)  # whose mean is nearer to the truth
 
 
 # --- Videos ---

@@ -57,6 +57,19 @@ def test_how_much_l1_counts_follows_the_discriminator(small):
     assert parse(["train", "synthetic", "--l1-weight", "auto"])[1].l1_weight == "auto"
 
 
+def test_how_much_features_count_follows_the_discriminator(small):
+    judging = dataclasses.replace(small, labels="source", discriminator="auto", critic="features")
+    kinds, maps = [(Kind(3, 8),) * 2], Side(classes=(LabelClass(0, (0, 0, 0), "a"),))
+    batch = tf.random.stateless_uniform([2, 1, 32, 32, 3], [1, 2], -1)
+    for source, asked, weight in ((PHOTOS, "auto", 10), (maps, "auto", 3), (PHOTOS, 4.0, 4)):
+        options = dataclasses.replace(judging, feature_weight=asked, l1_weight=0.0)
+        found = preparation.conclude(options, kinds, [source, PHOTOS])
+        losses = script.train_step(script.Training(options, found), *batch)
+        total = float(losses["generator_gan"]) + float(losses["generator_critic"])
+        total += weight * float(losses["generator_features"])
+        assert float(losses["generator_total"]) == pytest.approx(total, rel=1e-4)
+
+
 def test_a_gan_loss_is_refused_where_the_discriminator_names_classes(small):
     with pytest.raises(UserError, match="--gan-loss must be left out where the discriminator nam"):
         script.train(dataclasses.replace(small, recipe="vivid", gan_loss="hinge"))

@@ -222,7 +222,7 @@ class Work:
                 fit = partial(self.translator.fit, job=job)
                 loaded = map_ahead(fit, originals, self.options.batch_size)
                 made = self.translator.generate(loaded)
-                if self.options.windows == "agree":
+                if self.options.windows != "alone":
                     made = keep_steady(made)
                 finished = map_ahead(self.translator.finish, made, self.options.batch_size)
                 frames = (pictures[0] for pictures in finished)

@@ -165,8 +165,9 @@ class Translator:
     @cached_property
     def agrees(self) -> bool:
         """Tell whether windows of a picture share what they are normalised with."""
-        has_any = bool(normalizations(self.trained.generator))
-        return self.options.windows == "agree" and has_any
+        usual = "alone" if self.trained.task.keeps_resolution else "agree"
+        is_wanted = (self.options.windows or usual) == "agree"
+        return is_wanted and bool(normalizations(self.trained.generator))
 
     @cached_property
     def map_shape(self) -> tuple[Fraction, int]:
