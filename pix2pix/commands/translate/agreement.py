@@ -24,9 +24,7 @@ from pix2pix.networks.fast_layers import (
     with_fast_layers,
 )
 
-SHARED_MAP = (
-    16  # pixels, of the smaller side: of the decoder's maps up to there, the last is shared
-)
+SHARED_MAP = 16  # pixels of the smaller side; the last map of the decoder up to there is shared
 SMALLEST_VARIANCE = 1e-5  # as in the generator's normalisations
 
 
@@ -35,9 +33,7 @@ class Common:
     """What the windows of a picture have in common."""
 
     map: np.ndarray  # [height, width, channels] of the whole picture, of mean 0 and variance 1
-    statistics: (
-        np.ndarray
-    )  # mean and variance [2, channels], of all normalisations one after another
+    statistics: np.ndarray  # [2, channels] mean and variance, of all normalisations in a row
 
 
 def find_common(blended: np.ndarray, moments: np.ndarray) -> Common:
