@@ -5,7 +5,7 @@ import pytest
 
 from pix2pix.pictures.pixels import Kind, to_results, to_values
 from pix2pix.pictures.sides import PHOTOS, LabelClass, Part, Side, side_from_saved
-from pix2pix.preparation import settle_kind, with_classes, with_ranges
+from pix2pix.preparation.settling import settle_kind, with_classes, with_ranges
 from pix2pix.talk.errors import UserError
 
 rng = np.random.default_rng(0)
